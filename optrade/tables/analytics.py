@@ -1,0 +1,250 @@
+"""Declared schemas of the `analytics` group: what follows from a chain.
+
+Belongs here: implied volatility, greeks, per-expiry metrics, premium and open interest at each
+grain. Does not belong here: participant figures.
+"""
+
+from __future__ import annotations
+
+from optrade.tables.common import (
+    BUCKET_ALIAS,
+    EXPIRY,
+    EXPIRY_BUCKET,
+    EXPIRY_BUCKETS,
+    OPTION_TYPE,
+    SOURCE,
+    STRIKE,
+    TRADE_DATE,
+    UNDERLYING,
+    count,
+    flag,
+    price,
+    real,
+    word,
+)
+from optrade.tables.schema import Table
+
+_CHAIN_KEY = (TRADE_DATE, UNDERLYING, EXPIRY, STRIKE, OPTION_TYPE)
+_CHAIN_KEY_NAMES = tuple(c.name for c in _CHAIN_KEY)
+IV_REASONS = (
+    "no_trade",
+    "no_forward",
+    "below_intrinsic",
+    "above_max",
+    "expired",
+    "out_of_domain",
+)
+
+GREEKS_CLOSE = Table(
+    group="analytics",
+    name="greeks_close",
+    row="implied volatility and greeks of one index option at the close",
+    method=(
+        "Black (1976) on the forward of the same expiry, solved from the closing price on the "
+        "out-of-the-money side. A bad quote gives nulls and a reason."
+    ),
+    columns=(
+        *_CHAIN_KEY,
+        price("price", "The closing price used; null when it did not trade"),
+        price("forward", "Forward used"),
+        real("years_to_expiry", "Time used", "years", ge=0, nullable=False),
+        real("iv", "Implied volatility", "fraction a year", ge=0),
+        real("iv_error", "How much half a tick moves it: tick / 2 / vega", "fraction a year", ge=0),
+        real("delta", "Price change per rupee of forward", "rupees per rupee", ge=-1, le=1),
+        real("gamma", "Delta change per rupee of forward", "per rupee", ge=0),
+        real("vega", "Price change per 1.00 of volatility", "rupees", ge=0),
+        real("theta", "Price change per calendar day that passes", "rupees a day"),
+        real("rho", "Price change per 1.00 of rate, forward held", "rupees"),
+        word("reason", "Why it is null", *IV_REASONS, nullable=True),
+        EXPIRY_BUCKET,
+        count(
+            "strike_offset",
+            "Steps from the money on the listed ladder",
+            "steps",
+            nullable=True,
+            ge=None,
+        ),
+        SOURCE,
+    ),
+    key=_CHAIN_KEY_NAMES,
+)
+
+CHAIN_METRICS_CLOSE = Table(
+    group="analytics",
+    name="chain_metrics_close",
+    row="one expiry of one underlying at the close, over all its listed strikes",
+    method="Sums and ratios over the chain; max pain minimises what writers pay at expiry.",
+    columns=(
+        TRADE_DATE,
+        UNDERLYING,
+        EXPIRY,
+        EXPIRY_BUCKET,
+        BUCKET_ALIAS,
+        count("strikes", "Listed strikes", "strikes"),
+        count("contracts_traded", "Options that traded", "contracts"),
+        count("call_oi_units", "Open interest in calls", "units"),
+        count("put_oi_units", "Open interest in puts", "units"),
+        real("pcr_oi", "put_oi_units / call_oi_units; null without calls", "ratio", ge=0),
+        count(
+            "call_volume_units",
+            "Calls traded; null when a lot size is unknown",
+            "units",
+            nullable=True,
+        ),
+        count(
+            "put_volume_units",
+            "Puts traded; null when a lot size is unknown",
+            "units",
+            nullable=True,
+        ),
+        real("pcr_volume", "put volume / call volume; null when no call traded", "ratio", ge=0),
+        real("underlying_pcr_oi", "PCR by OI over all expiries of the underlying", "ratio", ge=0),
+        real(
+            "underlying_pcr_volume",
+            "PCR by volume over all expiries of the underlying",
+            "ratio",
+            ge=0,
+        ),
+        price(
+            "max_pain_strike",
+            "Listed strike at which the options would pay out least; the "
+            "lowest of equals; null without open interest",
+        ),
+        real("max_pain_payout_rupees", "What they would pay out there", "rupees", ge=0),
+        price("spot", "The underlying's close"),
+        price("forward", "Forward price for the expiry"),
+        word(
+            "forward_basis", "Where the forward is from", "parity", "future", "carry", nullable=True
+        ),
+        count("parity_pairs", "Call-put pairs the parity regression kept", "pairs", nullable=True),
+        real(
+            "years_to_expiry",
+            "Calendar time to 15:30 of the expiry day",
+            "years",
+            ge=0,
+            nullable=False,
+        ),
+        price("atm_strike", "Listed strike nearest to spot"),
+        real(
+            "atm_iv",
+            "Implied volatility at the forward, interpolated between the two strikes "
+            "around it in total variance",
+            "fraction a year",
+            ge=0,
+        ),
+        word("atm_iv_reason", "Why atm_iv is null", *IV_REASONS, nullable=True),
+        price("atm_straddle", "CE + PE closing prices at atm_strike; null unless both traded"),
+        count("iv_count", "Options with an implied volatility", "contracts"),
+        real(
+            "iv_coverage",
+            "iv_count / contracts_traded; null when none traded",
+            "fraction",
+            ge=0,
+            le=1,
+        ),
+        SOURCE,
+    ),
+    key=("trade_date", "underlying", "expiry"),
+)
+
+OPEN_INTEREST_CLOSE = Table(
+    group="analytics",
+    name="open_interest_close",
+    row="what the open interest of one index option did over one day",
+    method=(
+        "Build-up from the signs of the OI change (against the previous day's close, as the "
+        "exchange states it) and of the price change. `buildup` speaks of the option, "
+        "`underlying_view` of its underlying: a long build-up in a put is bearish."
+    ),
+    columns=(
+        *_CHAIN_KEY,
+        count("oi_units", "Open interest", "units"),
+        count("oi_change_units", "Change since the previous close", "units", ge=None),
+        real(
+            "oi_change_pct", "Change over the previous open interest; null from nothing", "percent"
+        ),
+        real(
+            "oi_share",
+            "Share of the expiry's open interest of the same option type",
+            "fraction",
+            ge=0,
+            le=1,
+        ),
+        price("close_price", "Closing price; null when it did not trade"),
+        price("price_change", "Closing price less the previous one", ge=None),
+        word(
+            "buildup",
+            "The option's own story",
+            "long_buildup",
+            "short_buildup",
+            "short_covering",
+            "long_unwinding",
+            "unchanged",
+            nullable=True,
+        ),
+        word(
+            "underlying_view",
+            "What it says of the underlying",
+            "bullish",
+            "bearish",
+            "neutral",
+            nullable=True,
+        ),
+        word("reason", "Why the build-up is null", "no_trade", "no_previous_close", nullable=True),
+        EXPIRY_BUCKET,
+        count(
+            "strike_offset",
+            "Steps from the money on the listed ladder",
+            "steps",
+            nullable=True,
+            ge=None,
+        ),
+        SOURCE,
+    ),
+    key=_CHAIN_KEY_NAMES,
+)
+
+PREMIUM_CLOSE = Table(
+    group="analytics",
+    name="premium_close",
+    row="one straddle or strangle of one expiry bucket at the close",
+    method=(
+        "A straddle is CE + PE at one offset from the money; a strangle of width n pairs the "
+        "+n call with the -n put. One row per bucket the expiry fills."
+    ),
+    columns=(
+        TRADE_DATE,
+        UNDERLYING,
+        EXPIRY,
+        word("expiry_bucket", "Expiry bucket", *EXPIRY_BUCKETS),
+        flag(
+            "bucket_alias",
+            "True on the rows of a bucket whose expiry also fills an earlier "
+            "bucket: the same contracts, not others",
+        ),
+        count(
+            "strike_offset", "Straddle: steps from the money; strangle: its width", "steps", ge=None
+        ),
+        word("kind", "Both legs at one strike, or +n call with -n put", "straddle", "strangle"),
+        price("call_strike", "Strike of the call", nullable=False),
+        price("put_strike", "Strike of the put", nullable=False),
+        price("last_premium", "Sum of the legs' last trades of the day"),
+        price("close_premium", "Sum of the legs' closing prices"),
+        price("vwap_premium", "Sum of the legs' day VWAPs"),
+        price(
+            "settlement_premium",
+            "Sum of the legs' settlement prices, theoretical where a leg did not trade",
+            nullable=False,
+        ),
+        price("spot", "The underlying's close"),
+        real("close_premium_pct", "close_premium over spot", "percent", ge=0),
+        count("oi_units", "Open interest of both legs", "units"),
+        word(
+            "reason", "Why a premium is null", "no_trade", "expired", "not_published", nullable=True
+        ),
+        SOURCE,
+    ),
+    key=("trade_date", "underlying", "expiry_bucket", "kind", "strike_offset"),
+)
+
+TABLES = (GREEKS_CLOSE, CHAIN_METRICS_CLOSE, OPEN_INTEREST_CLOSE, PREMIUM_CLOSE)
