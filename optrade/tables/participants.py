@@ -137,7 +137,14 @@ CROSS = Table(
             "Earlier sessions the divergence is measured against (of the last 60)",
             "sessions",
         ),
-        word("reason", "Why the divergence is null", "too_few_days", "no_variation", nullable=True),
+        word(
+            "reason",
+            "Why the divergence is null",
+            "too_few_days",
+            "no_variation",
+            "no_positions",
+            nullable=True,
+        ),
         SOURCE,
     ),
     key=("trade_date",),
@@ -167,8 +174,8 @@ LEDGER = Table(
         _contracts("residual", "net_oi_change - net_volume", net=True, nullable=True),
         word(
             "identity",
-            "exact 0; rounding within 1; expiry when contracts of the segment "
-            "expired; broken otherwise; null when unknown",
+            "exact 0; rounding within 1; beyond that expiry when contracts of the "
+            "segment expired that day, else broken; null when unknown",
             "exact",
             "rounding",
             "expiry",

@@ -54,16 +54,25 @@ CHAIN_CLOSE = Table(
         price(
             "average_price",
             "The day's VWAP: turnover / units - strike, or premium turnover / "
-            "units where published; null when it did not trade or the lot is unknown",
+            "units where published, kept inside the day's low and high (the old format rounds "
+            "turnover); null when it did not trade or the lot is unknown",
         ),
         price("previous_close", "The day before's closing price as published; null where not"),
         price(
-            "settlement", "Exchange's settlement price, theoretical when untraded", nullable=False
+            "settlement",
+            "Exchange's settlement price, theoretical when untraded; on expiry day, when the "
+            "exchange prints the underlying's close there, the payoff that follows from it",
+            nullable=False,
         ),
         count("oi_units", "Open interest", "units"),
         count("oi_change_units", "Change since the previous close", "units", ge=None),
         count("volume_lots", "Traded", "lots"),
-        count("volume_units", "Traded; null when the lot size is unknown", "units", nullable=True),
+        count(
+            "volume_units",
+            "Traded; null when it traded and the lot size is unknown",
+            "units",
+            nullable=True,
+        ),
         real("turnover_rupees", "Notional turnover", "rupees", ge=0, nullable=False),
         count("trades", "Trades; null where not published", "trades", nullable=True),
         count("lot_size", "Units in a lot; null when unknown", "units", nullable=True, ge=1),
@@ -88,6 +97,12 @@ CHAIN_CLOSE = Table(
         ),
         real(
             "discount_factor", "Discount to the expiry that goes with the forward", "fraction", ge=0
+        ),
+        count(
+            "parity_pairs",
+            "Call-put pairs the parity regression kept; null for another basis",
+            "pairs",
+            nullable=True,
         ),
         real(
             "years_to_expiry",

@@ -1,0 +1,219 @@
+"""How an asset of one table is made from a pure function: the one pattern of this graph.
+
+Belongs here: the decorator every computed table uses, the gate before the commit, and how a
+table's declaration becomes what Dagster shows. Does not belong here: any particular asset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from pydantic import PrivateAttr
+
+from assets.partitions import dates_of
+from optrade.calendar import TradingCalendar
+from optrade.quality import Inputs, evaluate, rules_for
+from optrade.tables import Column, Table
+from resources.lake_io import DATE_BY_DATE, Produced
+
+OWNER = "team:optrade"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What all assets share: the calendar's partitions, batch size and the market's name."""
+
+    calendar: TradingCalendar
+    partitions: dg.TimeWindowPartitionsDefinition
+    days_per_run: int
+    market: str
+
+    @property
+    def backfill_policy(self) -> dg.BackfillPolicy:
+        """As few runs as memory allows."""
+        return dg.BackfillPolicy.multi_run(max_partitions_per_run=self.days_per_run)
+
+    @property
+    def kinds(self) -> set[str]:
+        """Badges of every asset; a simulated market says so on each."""
+        return {"polars", "duckdb"} | ({"simulated"} if self.market == "simulated" else set())
+
+
+@dataclass(frozen=True)
+class Reads:
+    """One input of an asset: a table, narrowed to what the function needs."""
+
+    table: Table
+    columns: tuple[str, ...] | None = None
+    where: str | None = None
+    sessions_before: int = 0
+
+    def asset_in(self) -> dg.AssetIn:
+        """This input in Dagster's words."""
+        narrowed = {
+            "columns": list(self.columns) if self.columns else None,
+            "where": self.where,
+            "sessions_before": self.sessions_before,
+        }
+        return dg.AssetIn(
+            key=dg.AssetKey(self.table.asset_path),
+            metadata={k: v for k, v in narrowed.items() if v},
+        )
+
+
+class Refusals(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """What this run refused to store, handed from the steps that refuse to those that check."""
+
+    _refused: dict[str, dict[date, str]] = PrivateAttr(default_factory=dict)
+
+    def add(self, table: Table, refused: Mapping[date, str]) -> None:
+        """Remember dates of a table that were refused, and why."""
+        self._refused.setdefault(table.full_name, {}).update(refused)
+
+    def of(self, table: Table) -> Mapping[date, str]:
+        """The dates of a table that this run refused."""
+        return self._refused.get(table.full_name, {})
+
+
+Notes = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A table, the function that makes its rows, and what that function reads.
+
+    `make(dates, **frames)` gets the run's dates and one frame per entry of `reads`, and gives
+    rows of those dates (fewer dates where the data are missing). `notes` condenses the rows to
+    frame[trade_date, ...] of numbers that plot well over dates.
+    """
+
+    table: Table
+    make: Callable[..., pl.DataFrame]
+    reads: Mapping[str, Reads]
+    code_version: str
+    notes: Notes | None = None
+    uses: Mapping[str, Any] = field(default_factory=dict)
+
+
+def description(table: Table) -> str:
+    """What one row is, where it comes from and what identifies it, as the UI shows it."""
+    key = ", ".join(f"`{name}`" for name in table.key)
+    return f"**One row** is {table.row}.\n\n{table.method}\n\n**Key:** {key}."
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """A table's declaration as Dagster's column schema."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=c.name,
+                type=c.sql_type,
+                description=f"{c.description} ({c.unit})" if c.unit else c.description,
+                constraints=dg.TableColumnConstraints(nullable=c.nullable, other=_bounds(c)),
+            )
+            for c in table.columns
+        ]
+    )
+
+
+def _bounds(column: Column) -> list[str]:
+    words = [f">= {column.ge:g}"] if column.ge is not None else []
+    words += [f"<= {column.le:g}"] if column.le is not None else []
+    words += ["one of " + ", ".join(column.isin)] if column.isin else []
+    return words
+
+
+def asset_spec_arguments(graph: Graph, table: Table, code_version: str) -> dict[str, Any]:
+    """What every asset of the graph says about itself."""
+    return {
+        "group_name": table.group,
+        "description": description(table),
+        "owners": [OWNER],
+        "kinds": graph.kinds,
+        "code_version": code_version,
+        "metadata": {
+            "dagster/column_schema": column_schema(table),
+            "dagster/table_name": f"lake.{table.full_name}",
+        },
+    }
+
+
+def build_asset(graph: Graph, recipe: Recipe) -> dg.AssetsDefinition:
+    """Make the asset of a recipe: load, compute, gate, hand over to the lake."""
+    table = recipe.table
+
+    @dg.asset(
+        name=table.name,
+        key_prefix=table.group,
+        ins={name: read.asset_in() for name, read in recipe.reads.items()},
+        partitions_def=graph.partitions,
+        backfill_policy=graph.backfill_policy,
+        io_manager_key="lake_io",
+        required_resource_keys={"refusals"},
+        output_required=False,
+        dagster_type=dg.Any,
+        **asset_spec_arguments(graph, table, recipe.code_version),
+    )
+    def asset(context: dg.AssetExecutionContext, **frames: pl.DataFrame) -> Any:
+        dates = dates_of(context.partition_keys)
+        rows = table.conform(recipe.make(dates, **frames))
+        accepted, refused = gate(table, rows, graph.calendar)
+        report_refusals(context, table, refused, every=len(dates))
+        yield dg.Output(
+            Produced(table, accepted, notes_of(accepted, recipe.notes)), metadata=DATE_BY_DATE
+        )
+
+    return asset
+
+
+def gate(
+    table: Table, rows: pl.DataFrame, calendar: TradingCalendar
+) -> tuple[pl.DataFrame, dict[date, str]]:
+    """Hold rows against the table's blocking rules before anything is stored.
+
+    Returns the rows of the dates that pass, and what is wrong with each date that does not.
+    """
+    dates = rows["trade_date"].unique().to_list()
+    if not dates:
+        return rows, {}
+    inputs = Inputs({table.full_name: rows}, calendar.sessions(min(dates), max(dates)))
+    refused: dict[date, str] = {}
+    for rule in rules_for(table.full_name):
+        if not rule.blocking or rule.needs or rule.looks_back:
+            continue
+        failed = evaluate(rule, inputs, dates).filter(~pl.col("passed"))
+        for row in failed.iter_rows(named=True):
+            refused.setdefault(
+                row["trade_date"],
+                f"{table.full_name} {row['trade_date']}: rule {rule.name} found {row['detail']}: "
+                f"{row['sample']}. {rule.remedy}",
+            )
+    return rows.filter(~pl.col("trade_date").is_in(list(refused))), refused
+
+
+def report_refusals(
+    context: dg.AssetExecutionContext, table: Table, refused: Mapping[date, str], every: int
+) -> None:
+    """Log refused dates and hand them to the checks; fail at once when no date is left."""
+    for text in refused.values():
+        context.log.error(text)
+    if refused and len(refused) == every:
+        raise dg.Failure(
+            description="\n".join(refused.values()), metadata={"refused": len(refused)}
+        )
+    context.resources.refusals.add(table, refused)
+
+
+def notes_of(rows: pl.DataFrame, notes: Notes | None) -> dict[date, dict[str, Any]]:
+    """The numbers of each date that the UI plots over partitions."""
+    if notes is None or rows.is_empty():
+        return {}
+    return {
+        row.pop("trade_date"): {k: v for k, v in row.items() if v is not None}
+        for row in notes(rows).iter_rows(named=True)
+    }

@@ -1,0 +1,27 @@
+"""Who holds and trades what: positions, activity, leans and the ledger of participant classes.
+
+Belongs here: pure functions from the participant files' frames to the `participants` tables.
+Does not belong here: reading files (`optrade.formats`), verdicts (`optrade.quality`), or any
+figure per index or intraday, which the exchange does not publish.
+"""
+
+from __future__ import annotations
+
+from optrade.participants.activity import activity
+from optrade.participants.cross import HISTORY_MINIMUM, HISTORY_SESSIONS, cross
+from optrade.participants.identities import fii_disagreements, unbalanced
+from optrade.participants.ledger import expiring_segments, expiry_flags, ledger
+from optrade.participants.positions import positions
+
+__all__ = [
+    "HISTORY_MINIMUM",
+    "HISTORY_SESSIONS",
+    "activity",
+    "cross",
+    "expiring_segments",
+    "expiry_flags",
+    "fii_disagreements",
+    "ledger",
+    "positions",
+    "unbalanced",
+]

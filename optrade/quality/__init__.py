@@ -1,0 +1,37 @@
+"""Rules every table is held to, each with a threshold, a sample and a named remedy.
+
+Belongs here: pure checks of frames, judged over many days at once. Does not belong here:
+running them, storing verdicts, or carrying remedies out.
+"""
+
+from __future__ import annotations
+
+from optrade.quality import (
+    bounds,
+    calendar,
+    fii_stats,
+    index_close,
+    participants,
+)
+from optrade.quality.rules import Inputs, Rule, evaluate
+
+RULES: tuple[Rule, ...] = tuple(
+    rule
+    for family in (
+        bounds,
+        calendar,
+        fii_stats,
+        index_close,
+        participants,
+    )
+    for rule in family.RULES
+)
+"""Every rule, family by family."""
+
+
+def rules_for(table: str) -> tuple[Rule, ...]:
+    """Return the rules of one table, by its full name."""
+    return tuple(rule for rule in RULES if rule.table == table)
+
+
+__all__ = ["RULES", "Inputs", "Rule", "evaluate", "rules_for"]

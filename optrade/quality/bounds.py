@@ -1,0 +1,158 @@
+"""Every table keeps its declaration: types, nulls, bounds, words, key and date.
+
+Belongs here: rules built from `optrade.tables` alone, the same for every table. Does not
+belong here: anything that has to know what a table is about.
+"""
+
+from __future__ import annotations
+
+import pandera.polars as pa
+import polars as pl
+
+from optrade.quality import remedies
+from optrade.quality.rules import DAY, Inputs, Rule, counted
+from optrade.tables import IST, TABLES, TIMESTAMP, Table
+
+
+def _remedy(table: Table) -> str:
+    return remedies.REPARSE if table.group == "raw" else remedies.REBUILD
+
+
+def _declared(table: Table) -> Rule:
+    """Rule: types, nulls, bounds and words are as declared, and no number is NaN or infinite."""
+
+    def measure(inputs: Inputs) -> pl.DataFrame:
+        rows = inputs.frame(table.full_name)
+        faults = pl.concat([_model_faults(table, rows), _unnumbers(rows)])
+        texts = faults.group_by("row").agg(pl.col("text").sort().str.join(", ")).sort("row")
+        marked = rows.select(DAY).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64()))
+        everywhere = texts.filter(pl.col("row") < 0)["text"]
+        if len(everywhere):
+            return counted(marked, pl.lit(value=True), pl.lit(everywhere[0]))
+        return counted(
+            marked.join(texts, on="row", how="left", maintain_order="left"),
+            pl.col("text").is_not_null(),
+            pl.format("row {}: {}", "row", "text"),
+        )
+
+    return Rule(
+        name="declared",
+        table=table.full_name,
+        severity="ERROR",
+        blocking=True,
+        description="Types, nulls, bounds and words are as the table declares, and no number is "
+        "NaN or infinite.",
+        remedy=_remedy(table),
+        threshold=0,
+        unit="rows not as declared",
+        measure=measure,
+    )
+
+
+_FAULTS = {"row": pl.Int64(), "text": pl.String()}
+
+
+def _model_faults(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
+    """What the pandera model objects to: frame[row, text]; row -1 is the frame as a whole."""
+    try:
+        table.pandera.validate(rows, lazy=True)
+    except pa.errors.SchemaErrors as errors:
+        cases: pl.DataFrame = errors.failure_cases
+        return cases.select(
+            row=pl.col("index").cast(pl.Int64()).fill_null(-1),
+            text=pl.format(
+                "{} {} is not {}",
+                "column",
+                pl.col("failure_case").cast(pl.String()).fill_null("null"),
+                pl.col("check").cast(pl.String()),
+            ),
+        )
+    return pl.DataFrame(schema=_FAULTS)
+
+
+def _unnumbers(rows: pl.DataFrame) -> pl.DataFrame:
+    """NaN and infinities, which pass a lower bound: frame[row, text]."""
+    floats = [name for name, dtype in rows.schema.items() if dtype.is_float()]
+    if rows.select(pl.all_horizontal(pl.col(floats).is_finite().all())).item() if floats else True:
+        return pl.DataFrame(schema=_FAULTS)
+    bad = pl.any_horizontal(~pl.col(floats).is_finite())
+    named = pl.concat_str(
+        [pl.when(~pl.col(n).is_finite()).then(pl.lit(f"{n} is not finite")) for n in floats],
+        separator=", ",
+        ignore_nulls=True,
+    )
+    return (
+        rows.with_row_index("row")
+        .filter(bad)
+        .select(row=pl.col("row").cast(pl.Int64()), text=named)
+    )
+
+
+def _unique_key(table: Table) -> Rule:
+    """Rule: no two rows share a key."""
+    key = list(table.key)
+
+    def measure(inputs: Inputs) -> pl.DataFrame:
+        rows = inputs.frame(table.full_name).select(key)
+        names = [pl.col(name).cast(pl.String()).fill_null("null") for name in key]
+        return counted(
+            rows,
+            pl.struct(key).is_duplicated(),
+            pl.concat_str(names, separator=" "),
+        )
+
+    return Rule(
+        name="unique_key",
+        table=table.full_name,
+        severity="ERROR",
+        blocking=True,
+        description=f"No two rows share {', '.join(key)}.",
+        remedy=_remedy(table),
+        threshold=0,
+        unit="rows that share a key",
+        measure=measure,
+    )
+
+
+def _inside_date(table: Table) -> Rule | None:
+    """Rule: nothing in a row lies before its date, and a snapshot lies on it."""
+    names = table.schema
+    faults: list[tuple[pl.Expr, str]] = []
+    if "expiry" in names:
+        faults.append((pl.col("expiry") < pl.col(DAY), "expiry"))
+    for name, dtype in names.items():
+        if dtype == TIMESTAMP:
+            on = pl.col(name).dt.convert_time_zone(IST).dt.date()
+            late = on != pl.col(DAY) if name == "snapshot_at" else on < pl.col(DAY)
+            faults.append((late, name))
+    if not faults:
+        return None
+    columns = [name for _, name in faults]
+
+    def measure(inputs: Inputs) -> pl.DataFrame:
+        bad = pl.any_horizontal(fault for fault, _ in faults)
+        text = pl.concat_str(
+            [pl.format(f"{name} {{}}", pl.col(name)) for name in columns], separator=" "
+        )
+        return counted(inputs.frame(table.full_name).select(DAY, *columns), bad, text)
+
+    return Rule(
+        name="inside_date",
+        table=table.full_name,
+        severity="ERROR",
+        blocking=True,
+        description="Nothing in a row lies before its trading day, and a snapshot lies on it: "
+        f"{', '.join(columns)}.",
+        remedy=_remedy(table),
+        threshold=0,
+        unit="rows outside their date",
+        measure=measure,
+    )
+
+
+RULES: tuple[Rule, ...] = tuple(
+    rule
+    for table in TABLES.values()
+    for rule in (_declared(table), _unique_key(table), _inside_date(table))
+    if rule is not None
+)

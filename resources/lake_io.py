@@ -1,0 +1,171 @@
+"""The lake inside Dagster: the resource that opens it and the IO manager that fills it.
+
+Belongs here: handing a run one open lake, loading inputs as frames, committing what assets
+produced and reporting it date by date. Does not belong here: the protocol (see `lake`), and
+what assets compute.
+
+Dagster reports a range run's output as materialized for every date of the range. Here a date
+without data (not published, refused) must not look materialized, so assets yield their output
+with `DATE_BY_DATE` in its metadata, which silences the wholesale report, and this IO manager
+reports exactly the dates that were stored, each with its own numbers and content hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from dagster._core.definitions.source_asset import (
+    SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as _SILENCE,
+)
+from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
+from dagster_duckdb import DuckDBResource
+from pydantic import PrivateAttr
+
+from optrade.calendar import load_calendar
+from optrade.tables import TABLES, Table
+from resources.lake import CommitResult, Lake, LakeLocation, Slice, SliceResult
+from resources.lake_files import ParquetFormat
+from resources.settings import Market
+
+DATE_BY_DATE: Mapping[str, bool] = {_SILENCE: True}
+
+
+@dataclass(frozen=True)
+class Produced:
+    """What an asset made for some dates: the rows, and numbers worth plotting per date.
+
+    `dates` are exactly the dates of which the frame has rows. `notes` maps a date to metadata
+    of its materialization.
+    """
+
+    table: Table
+    frame: pl.DataFrame
+    notes: Mapping[date, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def dates(self) -> tuple[date, ...]:
+        """The dates that have rows."""
+        return tuple(sorted(self.frame["trade_date"].unique().to_list()))
+
+    def as_slice(self) -> Slice:
+        """This as a slice to be committed."""
+        return Slice(self.table, self.dates, self.frame)
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What a step has committed itself, together with other tables in one transaction."""
+
+    table: Table
+    results: Mapping[date, SliceResult]
+    notes: Mapping[date, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """One open lake for a run, on `dagster-duckdb`'s connection."""
+
+    duckdb: DuckDBResource
+    root: str
+    market: Market
+    compression_level: int = 3
+    row_group_rows: int = 131_072
+    lock_timeout_seconds: float = 120.0
+
+    _stack: ExitStack = PrivateAttr(default_factory=ExitStack)
+    _lake: Lake | None = PrivateAttr(default=None)
+
+    @property
+    def lake(self) -> Lake:
+        """The open lake; opened at first use, closed with the run."""
+        if self._lake is None:
+            self._lake = self._stack.enter_context(
+                Lake.open(
+                    LakeLocation(Path(self.root), self.market),
+                    connect=self.duckdb.get_connection,
+                    style=ParquetFormat(self.compression_level, self.row_group_rows),
+                    lock_timeout_seconds=self.lock_timeout_seconds,
+                )
+            )
+        return self._lake
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
+        """Close the lake."""
+        self._lake = None
+        self._stack.close()
+
+    def commit(
+        self, slices: list[Slice], *, run_id: str, code_versions: Mapping[str, str | None]
+    ) -> CommitResult:
+        """Commit slices in the name of a run."""
+        provenance = {"run_id": run_id, "code_versions": dict(code_versions)}
+        return self.lake.commit(slices, author=f"dagster run {run_id}", provenance=provenance)
+
+
+class LakeIOManager(dg.ConfigurableIOManager):
+    """Loads inputs as frames of the run's dates and commits what assets produced."""
+
+    lake: LakeResource
+    calendar_csv: list[str] = []  # noqa: RUF012 (a pydantic field)
+
+    def load_input(self, context: dg.InputContext) -> pl.DataFrame:
+        """Read an upstream table's rows of the run's dates.
+
+        The input's metadata may narrow it: `columns` (names), `where` (SQL), and
+        `sessions_before` adds that many earlier trading days.
+        """
+        table = TABLES[".".join(context.asset_key.path)]
+        dates = [date.fromisoformat(key) for key in context.asset_partition_keys]
+        metadata = context.definition_metadata
+        if before := int(metadata.get("sessions_before", 0)):
+            dates = self._earlier(dates[0], before) + dates
+        return self.lake.lake.read(
+            table, dates, columns=metadata.get("columns"), where=metadata.get("where")
+        )
+
+    def _earlier(self, day: date, sessions: int) -> list[date]:
+        calendar = load_calendar(tuple(Path(p) for p in self.calendar_csv))
+        return [d for d in calendar.sessions(calendar.first, day) if d < day][-sessions:]
+
+    def handle_output(  # type: ignore[override]
+        self, context: dg.OutputContext, obj: Produced | Committed
+    ) -> Iterator[dg.AssetMaterialization]:
+        """Commit what was produced and report each stored date."""
+        version = context.asset_spec.code_version
+        if isinstance(obj, Produced):
+            results = self._commit(context, obj, version)
+        else:
+            results = obj.results
+        for day, result in results.items():
+            metadata = {
+                "dagster/partition_row_count": result.rows,
+                "content_sha256": result.sha256,
+                "changed": result.changed,
+                **obj.notes.get(day, {}),
+            }
+            tags = {DATA_VERSION_TAG: str(result.sha256)[:32]}
+            if version:
+                tags[CODE_VERSION_TAG] = version
+            yield dg.AssetMaterialization(
+                asset_key=context.asset_key,
+                partition=day.isoformat(),
+                metadata=metadata,
+                tags=tags,
+            )
+
+    def _commit(
+        self, context: dg.OutputContext, obj: Produced, version: str | None
+    ) -> Mapping[date, SliceResult]:
+        if obj.frame.is_empty():
+            return {}
+        name = obj.table.full_name
+        commit = self.lake.commit(
+            [obj.as_slice()], run_id=context.run_id, code_versions={name: version}
+        )
+        return commit.slices[name]

@@ -1,0 +1,209 @@
+"""The exchange's archive of daily files: over http(s) or as a directory laid out like it.
+
+Belongs here: asking politely, telling "not published" from "blocked", conditional requests.
+Does not belong here: what a file means (see `optrade.formats`) and keeping it (see
+`lake_files`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import httpx
+
+from optrade.formats.archive import candidates, looks_like_html
+from resources.settings import NseSettings
+
+Status = Literal["found", "unchanged", "not_published", "blocked"]
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+_NOT_MODIFIED, _NOT_FOUND = 304, 404
+_REFUSED = frozenset({401, 403, 451})
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is already held of a file, so that only changes are sent."""
+
+    url: str
+    etag: str | None
+    last_modified: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the archive said about one file.
+
+    `found` carries `content`; `unchanged` means what is held is current; `not_published` that
+    the archive has no such file; `blocked` that it would not say (403, an HTML page, no
+    connection): `detail` tells.
+    """
+
+    status: Status
+    url: str
+    content: bytes | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    detail: str | None = None
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the address."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+class Archive:
+    """One archive. Use `Archive.open(...)` as a context manager."""
+
+    def __init__(self, settings: NseSettings, base_url: str, client: httpx.Client | None) -> None:
+        self._settings = settings
+        self._base_url = base_url
+        self._client = client
+        self._sleep: Callable[[float], None] = time.sleep
+        self._pace = threading.Lock()
+        self._next_request = 0.0
+        self._polite = client is not None and not _is_loopback(base_url)
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: NseSettings, base_url: str | None = None) -> Iterator[Archive]:
+        """Open the archive at `base_url` (default: the configured one).
+
+        Raises `ValueError` when it is neither an http(s) address nor an existing directory.
+        """
+        base = (base_url or settings.base_url).rstrip("/")
+        if base.startswith(("http://", "https://")):
+            headers = {
+                "User-Agent": settings.user_agent,
+                "Accept": "*/*",
+                "Accept-Language": "en-IN,en;q=0.9",
+                "Referer": "https://www.nseindia.com/all-reports-derivatives",
+            }
+            with httpx.Client(
+                headers=headers, timeout=settings.timeout_seconds, follow_redirects=True
+            ) as client:
+                yield cls(settings, base, client)
+            return
+        if not Path(base).is_dir():
+            raise ValueError(
+                f"OPTRADE_NSE__BASE_URL is {base!r}: found no such directory; expected http://, "
+                "https:// or a directory laid out like the exchange's archive."
+            )
+        yield cls(settings, base, None)
+
+    def fetch(self, kind: str, day: date, known: Known | None = None) -> Answer:
+        """Ask for one kind of file of one day, trying its candidate names in order."""
+        answer = Answer("not_published", self._base_url, detail="no candidate name")
+        for path in candidates(kind, day):
+            url = f"{self._base_url}/{path}"
+            answer = self._ask(url, known if known and known.url == url else None)
+            if answer.status != "not_published":
+                return answer
+        return answer
+
+    def _ask(self, url: str, known: Known | None) -> Answer:
+        return (
+            self._ask_directory(url, known) if self._client is None else self._ask_host(url, known)
+        )
+
+    def _ask_directory(self, url: str, known: Known | None) -> Answer:
+        path = Path(url)
+        if not path.is_file():
+            return Answer("not_published", url, detail="no such file in the directory")
+        stat = path.stat()
+        version = f"{stat.st_mtime_ns}-{stat.st_size}"
+        if known and known.etag == version:
+            return Answer("unchanged", url, etag=version)
+        return _judged(Answer("found", url, path.read_bytes(), etag=version))
+
+    def _ask_host(self, url: str, known: Known | None) -> Answer:
+        headers: dict[str, str] = {}
+        if known and known.etag:
+            headers["If-None-Match"] = known.etag
+        if known and known.last_modified:
+            headers["If-Modified-Since"] = known.last_modified
+        detail = ""
+        for attempt in range(self._settings.attempts):
+            if attempt:
+                self._sleep(self._settings.backoff_seconds * 2 ** (attempt - 1))
+            self._wait_for_turn()
+            try:
+                response = self._request(url, headers)
+            except httpx.HTTPError as error:
+                detail = f"{type(error).__name__}: {error}"
+                continue
+            if response.status_code not in _RETRIED:
+                return _from_response(url, response)
+            detail = f"HTTP {response.status_code}"
+        return Answer(
+            "blocked", url, detail=f"{detail}, after {self._settings.attempts} tries; retry later"
+        )
+
+    def _request(self, url: str, headers: Mapping[str, str]) -> httpx.Response:
+        if self._client is None:
+            raise RuntimeError("a directory is not asked over the network")
+        return self._client.get(url, headers=dict(headers))
+
+    def _wait_for_turn(self) -> None:
+        if not self._polite:
+            return
+        with self._pace:
+            now = time.monotonic()
+            wait = self._next_request - now
+            self._next_request = (
+                max(now, self._next_request) + 1 / self._settings.requests_per_second
+            )
+        if wait > 0:
+            self._sleep(wait)
+
+
+def _from_response(url: str, response: httpx.Response) -> Answer:
+    if response.status_code == _NOT_MODIFIED:
+        return Answer("unchanged", url)
+    if response.status_code == _NOT_FOUND:
+        return Answer("not_published", url, detail="HTTP 404")
+    if response.status_code in _REFUSED or not response.is_success:
+        return Answer(
+            "blocked",
+            url,
+            detail=f"HTTP {response.status_code}: the host refused. Lower "
+            "OPTRADE_NSE__REQUESTS_PER_SECOND, wait, or import from a folder",
+        )
+    return _judged(
+        Answer(
+            "found",
+            url,
+            response.content,
+            etag=response.headers.get("etag"),
+            last_modified=response.headers.get("last-modified"),
+        )
+    )
+
+
+def _judged(answer: Answer) -> Answer:
+    """A page in place of a file is a blocked answer, not a file."""
+    if answer.content is not None and looks_like_html(answer.content):
+        return Answer(
+            "blocked",
+            answer.url,
+            content=answer.content,
+            detail="found an HTML page; expected the file. The host asks strangers to look like "
+            "a browser: wait and retry, or import from a folder",
+        )
+    return answer
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
