@@ -4,8 +4,6 @@ Belongs here: the decorator every computed table uses, the gate before the commi
 table's declaration becomes what Dagster shows. Does not belong here: any particular asset.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -29,7 +27,7 @@ class Graph:
     """What all assets share: the calendar's partitions, batch size and the market's name."""
 
     calendar: TradingCalendar
-    partitions: dg.TimeWindowPartitionsDefinition
+    partitions: dg.StaticPartitionsDefinition
     days_per_run: int
     market: str
 

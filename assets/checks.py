@@ -3,14 +3,18 @@
 Belongs here: turning `optrade.quality` rules into Dagster checks, and failing the run for the
 dates it refused. Does not belong here: the rules.
 
+A table's rules form at most three checks: `contract` guards the commit (a date that breaks it
+is not stored), `consistent` holds the stored rows against themselves and their sources, and
+`ordinary` warns of what is possible but odd. Each evaluation lists every rule with what it
+found, its threshold, a sample and its remedy.
+
 Partitioned asset checks are a preview feature of Dagster: this module is the only one that
 touches it. A range run yields one evaluation per date, then the summary Dagster asks for.
 """
 
-from __future__ import annotations
-
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -21,34 +25,72 @@ from assets.building import Graph
 from assets.partitions import dates_of
 from optrade.quality import Inputs, Rule, evaluate, rules_for
 from optrade.tables import TABLES, Table
+from resources.lake import Lake
 
-ACCEPTED = "every_date_accepted"
-_SEVERITY = {"ERROR": dg.AssetCheckSeverity.ERROR, "WARN": dg.AssetCheckSeverity.WARN}
 CheckEvent = dg.AssetCheckEvaluation | dg.AssetCheckResult
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the three checks a table can have."""
+
+    name: str
+    severity: dg.AssetCheckSeverity
+    meaning: str
+
+
+CONTRACT = Kind(
+    "contract",
+    dg.AssetCheckSeverity.ERROR,
+    "Guards the commit: a date that breaks one of these rules is not stored, and what was held "
+    "of it stands.",
+)
+CONSISTENT = Kind(
+    "consistent",
+    dg.AssetCheckSeverity.ERROR,
+    "Holds the stored rows against themselves, the day before and the files they come from.",
+)
+ORDINARY = Kind("ordinary", dg.AssetCheckSeverity.WARN, "Warns of what is possible but odd.")
+
+
+def kind_of(rule: Rule) -> Kind:
+    """The check a rule belongs to."""
+    if rule.blocking and not (rule.needs or rule.looks_back):
+        return CONTRACT
+    return CONSISTENT if rule.severity == "ERROR" else ORDINARY
+
+
+def rules_by_kind(table: Table) -> dict[str, list[Rule]]:
+    """A table's rules under the names of the checks they form; `contract` always exists."""
+    grouped: dict[str, list[Rule]] = {CONTRACT.name: []}
+    for rule in rules_for(table.full_name):
+        grouped.setdefault(kind_of(rule).name, []).append(rule)
+    return grouped
 
 
 def build_checks(graph: Graph, table: Table) -> dg.AssetChecksDefinition:
     """All checks of one table in one step."""
-    rules = {rule.name: rule for rule in rules_for(table.full_name)}
     key = dg.AssetKey(table.asset_path)
+    grouped = rules_by_kind(table)
+    kinds = [kind for kind in (CONTRACT, CONSISTENT, ORDINARY) if kind.name in grouped]
 
     @dg.multi_asset_check(
         name=f"{table.group}__{table.name}__checks",
-        specs=[_spec(graph, key, rule) for rule in rules.values()] + [_accepted_spec(graph, key)],
+        specs=[_spec(graph, key, kind, grouped[kind.name]) for kind in kinds],
         can_subset=True,
         required_resource_keys={"lake", "refusals"},
     )
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[CheckEvent]:
         dates = dates_of(context.partition_keys)
-        selected = {check.name for check in context.selected_asset_check_keys}
-        chosen = [rule for name, rule in rules.items() if name in selected]
-        inputs = read_inputs(context.resources.lake.lake, graph, table, chosen, dates)
-        for rule in chosen:
-            verdicts = evaluate(rule, inputs, dates)
-            yield from per_partition(key, rule, verdicts, dates)
         refused = context.resources.refusals.of(table)
-        if ACCEPTED in selected:
-            yield from _acceptance(key, dates, refused)
+        selected = {check.name for check in context.selected_asset_check_keys}
+        chosen = [kind for kind in kinds if kind.name in selected]
+        rules = [rule for kind in chosen for rule in grouped[kind.name]]
+        inputs = read_inputs(context.resources.lake.lake, graph, table, rules, dates)
+        for kind in chosen:
+            verdicts = judge(grouped[kind.name], inputs, dates)
+            broken = refused if kind is CONTRACT else {}
+            yield from evaluations(key, kind, verdicts, dates, broken)
         if refused:
             raise dg.Failure(
                 description=f"{len(refused)} of {len(dates)} dates refused; what was held of them "
@@ -58,104 +100,138 @@ def build_checks(graph: Graph, table: Table) -> dg.AssetChecksDefinition:
     return checks
 
 
-def _spec(graph: Graph, key: dg.AssetKey, rule: Rule) -> dg.AssetCheckSpec:
-    gate = "\n\nGuards the commit: a date that fails is not stored." if rule.blocking else ""
-    return _quiet_spec(
-        rule.name,
-        key,
-        graph,
-        f"{rule.description}\n\nFails above {rule.threshold:g} {rule.unit} "
-        f"({rule.severity}).{gate}\n\n**Remedy:** {rule.remedy}",
-    )
-
-
-def _accepted_spec(graph: Graph, key: dg.AssetKey) -> dg.AssetCheckSpec:
-    return _quiet_spec(
-        ACCEPTED,
-        key,
-        graph,
-        "No date of the run was refused (ERROR). A refused date keeps the rows it had.\n\n"
-        "**Remedy:** the message names file, line, field and what to do; then materialize the "
-        "date again.",
-    )
-
-
-def _quiet_spec(name: str, key: dg.AssetKey, graph: Graph, description: str) -> dg.AssetCheckSpec:
+def _spec(
+    graph: Graph, key: dg.AssetKey, kind: Kind, rules: Sequence[Rule]
+) -> dg.AssetCheckSpec:
+    lines = [
+        f"- `{rule.name}`: {rule.description} Fails above {rule.threshold:g} {rule.unit}. "
+        f"*Remedy:* {rule.remedy}"
+        for rule in rules
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.AssetCheckSpec(
-            name, asset=key, description=description, partitions_def=graph.partitions
+            kind.name,
+            asset=key,
+            description="\n".join([kind.meaning, "", *lines]),
+            partitions_def=graph.partitions,
         )
 
 
 def read_inputs(
-    lake: Any, graph: Graph, table: Table, rules: Sequence[Rule], dates: Sequence[date]
+    lake: Lake, graph: Graph, table: Table, rules: Sequence[Rule], dates: Sequence[date]
 ) -> Inputs:
     """Read what rules look at: the dates, and the session before each where a rule asks."""
     span = list(dates)
-    if any(rule.looks_back for rule in rules):
+    if any(rule.looks_back for rule in rules) and dates[0] > graph.calendar.first:
         span = sorted({*dates, *(graph.calendar.previous(d) for d in dates)})
     names = {table.full_name, *(name for rule in rules for name in rule.needs)}
     frames = {name: lake.read(TABLES[name], span) for name in sorted(names)}
     return Inputs(frames, graph.calendar.sessions(min(span), max(span)))
 
 
-def per_partition(
-    key: dg.AssetKey, rule: Rule, verdicts: pl.DataFrame, dates: Sequence[date]
+def judge(rules: Sequence[Rule], inputs: Inputs, dates: Sequence[date]) -> pl.DataFrame:
+    """Every rule's verdict on every date, one row each, rule names and remedies included."""
+    verdicts = [
+        evaluate(rule, inputs, dates).with_columns(
+            rule=pl.lit(rule.name), remedy=pl.lit(rule.remedy)
+        )
+        for rule in rules
+    ]
+    return pl.concat(verdicts) if verdicts else pl.DataFrame(schema=_VERDICT_SCHEMA)
+
+
+_VERDICT_SCHEMA: dict[str, Any] = {
+    "trade_date": pl.Date(),
+    "passed": pl.Boolean(),
+    "checked": pl.Int64(),
+    "found": pl.Float64(),
+    "threshold": pl.Float64(),
+    "sample": pl.String(),
+    "detail": pl.String(),
+    "rule": pl.String(),
+    "remedy": pl.String(),
+}
+
+
+def evaluations(
+    key: dg.AssetKey,
+    kind: Kind,
+    verdicts: pl.DataFrame,
+    dates: Sequence[date],
+    refused: Mapping[date, str],
 ) -> Iterator[CheckEvent]:
-    """One evaluation per judged date of a range, then the summary over all of them."""
-    severity = _SEVERITY[rule.severity]
-    judged = verdicts.filter(pl.col("passed").is_not_null())
-    failed = judged.filter(~pl.col("passed"))
-    if len(dates) > 1:
-        for row in judged.iter_rows(named=True):
-            yield dg.AssetCheckEvaluation(
-                asset_key=key,
-                check_name=rule.name,
-                passed=row["passed"],
-                severity=severity,
-                partition=row["trade_date"].isoformat(),
-                metadata=_numbers(row),
-                description=None if row["passed"] else row["detail"],
-            )
-    worst = failed.sort("found", descending=True).row(0, named=True) if failed.height else None
-    yield dg.AssetCheckResult(
-        asset_key=key,
-        check_name=rule.name,
-        passed=failed.is_empty(),
-        severity=severity,
-        metadata={
-            "dates_judged": judged.height,
-            "dates_failed": failed.height,
-            "dates_without_verdict": verdicts.height - judged.height,
-            "remedy": rule.remedy,
-            **(_numbers(worst or judged.row(0, named=True)) if judged.height else {}),
-        },
-        description=f"{worst['trade_date']}: {worst['detail']}" if worst else None,
-    )
-
-
-def _numbers(row: dict[str, Any]) -> dict[str, Any]:
-    numbers = {name: row[name] for name in ("checked", "found", "threshold", "sample")}
-    return {name: value for name, value in numbers.items() if value is not None}
-
-
-def _acceptance(
-    key: dg.AssetKey, dates: Sequence[date], refused: dict[date, str]
-) -> Iterator[CheckEvent]:
+    """One evaluation per judged or refused date of a range, then the summary over all."""
+    by_day = {
+        day: rows for (day,), rows in verdicts.partition_by("trade_date", as_dict=True).items()
+    }
     if len(dates) > 1:
         for day in dates:
-            yield dg.AssetCheckEvaluation(
-                asset_key=key,
-                check_name=ACCEPTED,
-                passed=day not in refused,
-                partition=day.isoformat(),
-                description=refused.get(day),
-            )
+            rows = by_day.get(day)
+            if day in refused or (rows is not None and rows["passed"].is_not_null().any()):
+                yield dg.AssetCheckEvaluation(
+                    asset_key=key,
+                    check_name=kind.name,
+                    partition=day.isoformat(),
+                    severity=kind.severity,
+                    **_verdict(rows, refused.get(day)),
+                )
     yield dg.AssetCheckResult(
         asset_key=key,
-        check_name=ACCEPTED,
-        passed=not refused,
-        metadata={"dates": len(dates), "dates_refused": len(refused)},
-        description="\n".join(refused.values()) or None,
+        check_name=kind.name,
+        severity=kind.severity,
+        **_verdict(verdicts, "\n".join(refused.values()) or None),
     )
+
+
+def _verdict(rows: pl.DataFrame | None, refusal: str | None) -> dict[str, Any]:
+    """What an evaluation says: passed or not, the numbers of every rule, what to do."""
+    if rows is None:
+        return {"passed": refusal is None, "description": refusal, "metadata": {}}
+    failed = rows.filter(~pl.col("passed"))
+    words = [refusal] if refusal else []
+    words += [
+        f"{r['trade_date']} {r['rule']}: {r['detail']}: {r['sample']}. {r['remedy']}"
+        for r in failed.head(_SHOWN).iter_rows(named=True)
+    ]
+    words += [f"… and {failed.height - _SHOWN} more"] if failed.height > _SHOWN else []
+    return {
+        "passed": not words,
+        "description": "\n".join(words) or None,
+        "metadata": {
+            "rules_passed": int(rows["passed"].sum() or 0),
+            "rules_failed": failed.height,
+            "rules_without_verdict": int(rows["passed"].null_count()),
+            "rules": _rule_table(rows),
+        },
+    }
+
+
+_SHOWN = 5
+
+
+def _rule_table(rows: pl.DataFrame) -> dg.MetadataValue[Any]:
+    """Every rule with what it found; over several dates, each rule's worst date."""
+    worst = (
+        rows.with_columns(_bad=~pl.col("passed").fill_null(value=True))
+        .sort("_bad", "found", descending=True, nulls_last=True, maintain_order=True)
+        .unique("rule", keep="first", maintain_order=True)
+        .sort("rule")
+    )
+    return dg.MetadataValue.md(
+        "\n".join(
+            ["| rule | passed | found | threshold | checked | sample |", "|---|---|---|---|---|---|"]
+            + [
+                f"| {r['rule']} | {_PASSED[r['passed']]} | {_number(r['found'])} "
+                f"| {_number(r['threshold'])} | {r['checked']} | {r['sample'] or ''} |"
+                for r in worst.iter_rows(named=True)
+            ]
+        )
+    )
+
+
+_PASSED = {True: "yes", False: "**no**", None: "not judged"}
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"

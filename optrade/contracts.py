@@ -99,8 +99,10 @@ def expiry_buckets(expiries: pl.DataFrame) -> pl.DataFrame:
 
     `bucket_alias` is true where the expiry fills a second bucket too. See `fill_buckets`.
     """
-    first = fill_buckets(expiries).group_by(_EXPIRY, maintain_order=True).agg(
-        pl.col("expiry_bucket").first(), bucket_alias=pl.len() > 1
+    first = (
+        fill_buckets(expiries)
+        .group_by(_EXPIRY, maintain_order=True)
+        .agg(pl.col("expiry_bucket").first(), bucket_alias=pl.len() > 1)
     )
     return (
         expiries.select(_EXPIRY)

@@ -21,10 +21,10 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
 from dagster._core.definitions.source_asset import (
     SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as _SILENCE,
 )
-from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
 from dagster_duckdb import DuckDBResource
 from pydantic import PrivateAttr
 
@@ -138,10 +138,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
     ) -> Iterator[dg.AssetMaterialization]:
         """Commit what was produced and report each stored date."""
         version = context.asset_spec.code_version
-        if isinstance(obj, Produced):
-            results = self._commit(context, obj, version)
-        else:
-            results = obj.results
+        results = obj.results if isinstance(obj, Committed) else self._commit(context, obj, version)
         for day, result in results.items():
             metadata = {
                 "dagster/partition_row_count": result.rows,

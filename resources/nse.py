@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+import dagster as dg
 import httpx
 
 from optrade.formats.archive import candidates, looks_like_html
@@ -26,6 +27,8 @@ from resources.settings import NseSettings
 Status = Literal["found", "unchanged", "not_published", "blocked"]
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NOT_MODIFIED, _NOT_FOUND = 304, 404
+_REAL_HOSTS = frozenset({"nsearchives.nseindia.com", "archives.nseindia.com"})
+SIMULATED_MARK = "SIMULATED.json"
 _REFUSED = frozenset({401, 403, 451})
 
 
@@ -98,6 +101,12 @@ class Archive:
                 "https:// or a directory laid out like the exchange's archive."
             )
         yield cls(settings, base, None)
+
+    def is_simulated(self) -> bool:
+        """Whether this is a simulated exchange, which marks its archive with a file."""
+        if urlsplit(self._base_url).hostname in _REAL_HOSTS:
+            return False
+        return self._ask(f"{self._base_url}/{SIMULATED_MARK}", None).status == "found"
 
     def fetch(self, kind: str, day: date, known: Known | None = None) -> Answer:
         """Ask for one kind of file of one day, trying its candidate names in order."""
@@ -207,3 +216,31 @@ def _is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+class ArchiveResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The archive a run asks."""
+
+    base_url: str
+    timeout_seconds: float = 30.0
+    attempts: int = 4
+    backoff_seconds: float = 2.0
+    requests_per_second: float = 3.0
+    user_agent: str = "Mozilla/5.0"
+
+    @contextmanager
+    def open(self, market: str) -> Iterator[Archive]:
+        """Open the archive for a lake of that market.
+
+        Raises `ValueError` when a real lake is offered a simulated exchange, or the reverse.
+        """
+        fields = {name: getattr(self, name) for name in NseSettings.model_fields}
+        with Archive.open(NseSettings(**fields)) as archive:
+            simulated = archive.is_simulated()
+            if simulated != (market == "simulated"):
+                raise ValueError(
+                    f"{self.base_url}: found a {'simulated' if simulated else 'real'} exchange's "
+                    f"archive; expected a {market} one for this {market} lake. Set "
+                    "OPTRADE_MARKET or OPTRADE_NSE__BASE_URL so that both agree."
+                )
+            yield archive

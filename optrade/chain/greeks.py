@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from optrade.chain.division import quotient
 from optrade.contracts import TICK
 from optrade.pricing import black76
 from optrade.tables import TABLES
@@ -26,14 +27,16 @@ def greeks_close(chain: pl.DataFrame, tick: float = TICK) -> pl.DataFrame:
     the first that holds of: expired, no_trade, no_forward, below_intrinsic, above_max,
     out_of_domain.
     """
-    quotes = chain.with_columns(price=pl.col("close_price")).with_columns(reason=_refusal())
+    undiscounted = quotient(pl.col("close_price"), pl.col("discount_factor"))
+    quotes = chain.with_columns(price=pl.col("close_price"), undiscounted=undiscounted)
+    quotes = quotes.with_columns(reason=_refusal())
     p, f, k, t, d = (
         quotes[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        for name in ("price", "forward", "strike", "years_to_expiry", "discount_factor")
+        for name in ("undiscounted", "forward", "strike", "years_to_expiry", "discount_factor")
     )
     call = (quotes["option_type"] == "CE").to_numpy()
     refused = quotes["reason"].is_not_null().to_numpy()
-    iv = black76.implied_volatility(np.where(refused, np.nan, p / d), f, k, t, call)
+    iv = black76.implied_volatility(np.where(refused, np.nan, p), f, k, t, call)
     values = black76.greeks(f, k, t, iv, call, d)._asdict()
     values |= {"iv": iv, "iv_error": tick / 2 / values["vega"]}
     solved = quotes.with_columns(
@@ -48,7 +51,7 @@ def greeks_close(chain: pl.DataFrame, tick: float = TICK) -> pl.DataFrame:
 
 def _refusal() -> pl.Expr:
     """Why a quote can't be solved, as far as it shows before solving; null if it may be."""
-    undiscounted = pl.col("price") / pl.col("discount_factor")
+    undiscounted = pl.col("undiscounted")
     call = pl.col("option_type") == "CE"
     away = pl.col("forward") - pl.col("strike")
     intrinsic = pl.when(call).then(away).otherwise(-away).clip(lower_bound=0)

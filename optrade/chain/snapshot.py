@@ -14,6 +14,7 @@ from typing import Final
 
 import polars as pl
 
+from optrade.chain.division import quotient
 from optrade.contracts import UNDERLYINGS, expiry_buckets, strike_ladder
 from optrade.pricing.forward import RATE, forwards
 from optrade.tables import IST, TABLES, TIMESTAMP
@@ -21,8 +22,9 @@ from optrade.tables import IST, TABLES, TIMESTAMP
 _DAY: Final = ("trade_date", "underlying")
 _EXPIRY: Final = (*_DAY, "expiry")
 _SECONDS_A_YEAR: Final = 365 * 86_400
-_LEGACY_ROUNDING: Final = 500.0
-"""The old format rounds turnover to 1,000 rupees: half of that either way."""
+_CUT: Final = 1000.0
+"""The old format cuts turnover off to whole thousands of rupees (seen: always downwards)."""
+_DUST: Final = 0.5  # rupees; keeps float dust from ruling out the very lot that fits exactly
 
 
 def chain_close(
@@ -89,23 +91,20 @@ def _years_to_expiry() -> pl.Expr:
     """Calendar time to 15:30 of the expiry day over 365 days, 0 once it is past."""
     end = pl.col("expiry").dt.combine(pl.time(15, 30)).dt.replace_time_zone(IST)
     seconds = (end - pl.col("snapshot_at")).dt.total_seconds()
-    return (seconds.clip(lower_bound=0) / _SECONDS_A_YEAR).alias("years_to_expiry")
+    return quotient(seconds.clip(lower_bound=0), _SECONDS_A_YEAR).alias("years_to_expiry")
 
 
 def _lots(options: pl.DataFrame, activity_lots: pl.DataFrame | None) -> pl.DataFrame:
     """Lot size and its basis, one row per (trade_date, underlying, expiry).
 
     Published if any file has it. Else the only whole number consistent with every turnover:
-    turnover = (strike + average price) x lots x lot, with the average inside [low, high].
+    turnover = (strike + average price) x lots x lot, with the average inside [low, high] and
+    the published figure up to 1,000 rupees short.
     """
-    slack = _LEGACY_ROUNDING
     traded = pl.col("volume_lots") > 0
-    least = (pl.col("turnover_rupees") - slack) / (
-        (pl.col("strike") + pl.col("high")) * pl.col("volume_lots")
-    )
-    most = (pl.col("turnover_rupees") + slack) / (
-        (pl.col("strike") + pl.col("low")) * pl.col("volume_lots")
-    )
+    value, volume, strike = pl.col("turnover_rupees"), pl.col("volume_lots"), pl.col("strike")
+    least = quotient(value - _DUST, (strike + pl.col("high")) * volume)
+    most = quotient(value + _CUT, (strike + pl.col("low")) * volume)
     lots = options.group_by(_EXPIRY).agg(
         stated=pl.col("lot_size").max(),
         least=least.filter(traded).max().ceil(),
@@ -113,7 +112,7 @@ def _lots(options: pl.DataFrame, activity_lots: pl.DataFrame | None) -> pl.DataF
     )
     published = pl.col("stated")
     if activity_lots is not None:
-        report = activity_lots.select(*_EXPIRY, reported="lot_size").unique(_EXPIRY)
+        report = activity_lots.group_by(_EXPIRY).agg(reported=pl.col("lot_size").max())
         lots = lots.join(report, on=_EXPIRY, how="left")
         published = pl.coalesce("stated", "reported")
     only = pl.when((pl.col("least") == pl.col("most")) & (pl.col("least") >= 1)).then("least")
@@ -167,6 +166,10 @@ def _prices() -> tuple[pl.Expr, ...]:
     expired = pl.col("expiry") == pl.col("trade_date")
     units = pl.when(traded).then(pl.col("volume_lots") * lot).otherwise(0)
     return (
+        pl.when(pl.col("lot_size").is_null())
+        .then(pl.col("turnover_rupees") + _CUT / 2)
+        .otherwise("turnover_rupees")
+        .alias("likely_turnover"),
         *(pl.when(traded).then(name).alias(name) for name in ("open", "high", "low")),
         pl.when(traded & (pl.col("last") > 0)).then("last").alias("last_price"),
         pl.when(traded).then("close").alias("close_price"),
@@ -180,11 +183,11 @@ def _average_price() -> pl.Expr:
     """The day's VWAP; needs the columns of `_prices`."""
     units = pl.col("volume_units")
     paid = pl.coalesce(
-        "premium_turnover_rupees", pl.col("turnover_rupees") - pl.col("strike") * units
+        "premium_turnover_rupees", pl.col("likely_turnover") - pl.col("strike") * units
     )
     return (
         pl.when(units > 0)
-        .then((paid / units).clip(pl.col("low"), pl.col("high")))
+        .then(quotient(paid, units).clip(pl.col("low"), pl.col("high")))
         .alias("average_price")
     )
 
@@ -196,6 +199,8 @@ def _forwards(options: pl.DataFrame, index: pl.DataFrame, rate: float) -> pl.Dat
             *_EXPIRY, "strike", "option_type", price="close_price", volume="volume_lots"
         ),
         futures.select(*_EXPIRY, price="close", volume="volume_lots"),
-        options.group_by(_EXPIRY).agg(pl.col("spot").first(), years=pl.col("years_to_expiry").first()),
+        options.group_by(_EXPIRY).agg(
+            pl.col("spot").first(), years=pl.col("years_to_expiry").first()
+        ),
         rate,
     )

@@ -12,6 +12,7 @@ form, the out-of-the-money side and the objectives ln(price) and ln(ceiling - pr
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -56,8 +57,8 @@ def price(
     years or volatility is negative. Time values far below one unit in the last place of the
     intrinsic value are kept on the out-of-the-money side, down to about 1e-300.
 
-    >>> round(float(price(20, 20, 4 / 12, 0.25, False)), 4)  # Hull: 1.1166 after discounting
-    1.1515
+    >>> round(float(price(20, 20, 4 / 12, 0.25, False)), 4)
+    1.1506
     """
     f, k, t, v = _floats(forward, strike, years, volatility)
     with np.errstate(all="ignore"):
@@ -86,17 +87,7 @@ def implied_volatility(
     time value is rounding noise, a total volatility under 1e-5 or above about 11, a strike
     more than e^5 times away from the forward.
     """
-    p, f, k, t = np.broadcast_arrays(*_floats(price, forward, strike, years))
-    call = np.broadcast_to(np.asarray(is_call, bool), p.shape)
-    result = np.empty(p.shape)
-    flat = [np.ravel(a) for a in (p, f, k, t)]
-    flags, out = np.ravel(call), result.reshape(-1)
-    with np.errstate(all="ignore"):
-        for start in range(0, out.size, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            rows = [a[part] for a in flat]
-            out[part] = _solve(rows[0], rows[1], rows[2], rows[3], flags[part])
-    return result
+    return _in_chunks(_solve, 1, _floats(price, forward, strike, years), is_call)[0]
 
 
 def greeks(
@@ -117,24 +108,44 @@ def greeks(
 
     r is -ln(D)/T. NaN where forward, strike, years or volatility is not positive.
     """
-    f, k, t, v, d = np.broadcast_arrays(
-        *_floats(forward, strike, years, volatility, discount_factor)
+    numbers = _floats(forward, strike, years, volatility, discount_factor)
+    return Greeks(*_in_chunks(_derivatives, 5, numbers, is_call))
+
+
+def _derivatives(f: Array, k: Array, t: Array, v: Array, d: Array, call: Flags) -> list[Array]:
+    root = np.sqrt(t)
+    total = v * root
+    d1 = _signed_log(f, k) / total + total / 2
+    bell = d * f * np.exp(-0.5 * d1 * d1) / _ROOT_2_PI  # D F phi(d1)
+    sign = np.where(call, 1.0, -1.0)
+    value = d * (_intrinsic(f, k, call) + _time_value(f, k, total))
+    good = (f > 0) & (k > 0) & (t > 0) & (v > 0) & (d > 0)
+    results = (
+        d * sign * ndtr(sign * d1),
+        bell / (f * f * total),
+        bell * root,
+        (-np.log(d) / t * value - bell * v / (2 * root)) / 365,
+        -t * value,
     )
-    call = np.asarray(is_call, bool)
+    return [np.where(good, result, np.nan) for result in results]
+
+
+def _in_chunks(
+    rows: Callable[..., Sequence[Array]],
+    count: int,
+    numbers: Sequence[Array],
+    is_call: npt.ArrayLike,
+) -> list[Array]:
+    """Broadcast, then work through pieces that stay in the cache; `count` results."""
+    *broad, call = np.broadcast_arrays(*numbers, np.asarray(is_call, bool))
+    results = [np.empty(call.shape) for _ in range(count)]
+    flat, out = [np.ravel(a) for a in (*broad, call)], [a.reshape(-1) for a in results]
     with np.errstate(all="ignore"):
-        root, total = np.sqrt(t), v * np.sqrt(t)
-        d1 = _signed_log(f, k) / total + total / 2
-        bell = d * f * np.exp(-d1 * d1 / 2) / _ROOT_2_PI  # D F phi(d1)
-        value = d * price(f, k, t, v, call)
-        all_results = (
-            d * np.where(call, ndtr(d1), -ndtr(-d1)),
-            bell / (f * f * total),
-            bell * root,
-            (-np.log(d) / t * value - bell * v / (2 * root)) / 365,
-            -t * value,
-        )
-        good = (f > 0) & (k > 0) & (t > 0) & (v > 0) & (d > 0)
-        return Greeks(*(np.where(good, result, np.nan) for result in all_results))
+        for start in range(0, call.size, _CHUNK):
+            part = slice(start, start + _CHUNK)
+            for target, values in zip(out, rows(*(a[part] for a in flat)), strict=True):
+                target[part] = values
+    return results
 
 
 def _floats(*values: npt.ArrayLike) -> list[Array]:
@@ -163,7 +174,7 @@ def _time_value(forward: Array, strike: Array, total: Array) -> Array:
     return np.where(total > 0, np.where(t - h > 5, large, small), 0.0)
 
 
-def _solve(p: Array, f: Array, k: Array, years: Array, call: Flags) -> Array:
+def _solve(p: Array, f: Array, k: Array, years: Array, call: Flags) -> list[Array]:
     root = np.sqrt(f) * np.sqrt(k)
     lower = np.minimum(f, k)
     value = (p - _intrinsic(f, k, call)) / root
@@ -187,7 +198,8 @@ def _solve(p: Array, f: Array, k: Array, years: Array, call: Flags) -> Array:
     h, t = distance / total, total / 2
     slope = root * np.exp(-0.5 * (h * h + t * t)) / _ROOT_2_PI * total
     held = 2 * np.finfo(np.float64).eps * p <= ACCURACY * slope
-    return np.where(valid & held & (total >= _SMALLEST_TOTAL_VOL), total / np.sqrt(years), np.nan)
+    known = valid & held & (total >= _SMALLEST_TOTAL_VOL)
+    return [np.where(known, total / np.sqrt(years), np.nan)]
 
 
 def _solve_rest(value: Array, ceiling: Array, distance: Array, start: Array) -> Array:
@@ -208,7 +220,8 @@ def _solve_rest(value: Array, ceiling: Array, distance: Array, start: Array) -> 
                 break
             settled = _step(total, x, goal, upper=upper)
             result[rows[settled]] = total[settled]
-            rows, x, goal, total = (a[~settled] for a in (rows, x, goal, total))
+            going = ~settled
+            rows, x, goal, total = rows[going], x[going], goal[going], total[going]
     return result
 
 

@@ -157,7 +157,7 @@ def _fit(
     groups = years.size
 
     def total(values: Array) -> Array:
-        return np.bincount(group, values, groups)
+        return np.bincount(group, values, groups).astype(np.float64)
 
     flat = np.exp(-rate * years)
     prior = (RATE_DEVIATION * years * flat) ** 2

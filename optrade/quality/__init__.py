@@ -7,24 +7,30 @@ running them, storing verdicts, or carrying remedies out.
 from __future__ import annotations
 
 from optrade.quality import (
+    analytics,
+    bhavcopy,
     bounds,
     calendar,
+    chain,
     fii_stats,
+    files,
     index_close,
     participants,
+    prices,
 )
 from optrade.quality.rules import Inputs, Rule, evaluate
 
-RULES: tuple[Rule, ...] = tuple(
-    rule
-    for family in (
-        bounds,
-        calendar,
-        fii_stats,
-        index_close,
-        participants,
-    )
-    for rule in family.RULES
+RULES: tuple[Rule, ...] = (
+    *bounds.RULES,
+    *calendar.RULES,
+    *files.RULES,
+    *bhavcopy.RULES,
+    *index_close.RULES,
+    *fii_stats.RULES,
+    *participants.RULES,
+    *chain.RULES,
+    *prices.RULES,
+    *analytics.RULES,
 )
 """Every rule, family by family."""
 

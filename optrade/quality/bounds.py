@@ -10,12 +10,17 @@ import pandera.polars as pa
 import polars as pl
 
 from optrade.quality import remedies
-from optrade.quality.rules import DAY, Inputs, Rule, counted
+from optrade.quality.rules import DAY, Inputs, Rule, counted, words
 from optrade.tables import IST, TABLES, TIMESTAMP, Table
 
 
 def _remedy(table: Table) -> str:
     return remedies.REPARSE if table.group == "raw" else remedies.REBUILD
+
+
+def _named(key: list[str]) -> pl.Expr:
+    """A row's key as text."""
+    return words(" ".join("{}" for _ in key), *key)
 
 
 def _declared(table: Table) -> Rule:
@@ -25,14 +30,15 @@ def _declared(table: Table) -> Rule:
         rows = inputs.frame(table.full_name)
         faults = pl.concat([_model_faults(table, rows), _unnumbers(rows)])
         texts = faults.group_by("row").agg(pl.col("text").sort().str.join(", ")).sort("row")
-        marked = rows.select(DAY).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64()))
+        key = [name for name in table.key if name in rows.columns]
+        marked = rows.select(key).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64()))
         everywhere = texts.filter(pl.col("row") < 0)["text"]
         if len(everywhere):
             return counted(marked, pl.lit(value=True), pl.lit(everywhere[0]))
         return counted(
             marked.join(texts, on="row", how="left", maintain_order="left"),
             pl.col("text").is_not_null(),
-            pl.format("row {}: {}", "row", "text"),
+            words("{}: {}", _named(key), "text"),
         )
 
     return Rule(
@@ -60,12 +66,7 @@ def _model_faults(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
         cases: pl.DataFrame = errors.failure_cases
         return cases.select(
             row=pl.col("index").cast(pl.Int64()).fill_null(-1),
-            text=pl.format(
-                "{} {} is not {}",
-                "column",
-                pl.col("failure_case").cast(pl.String()).fill_null("null"),
-                pl.col("check").cast(pl.String()),
-            ),
+            text=words("{} {} is not {}", "column", "failure_case", "check"),
         )
     return pl.DataFrame(schema=_FAULTS)
 
@@ -94,12 +95,7 @@ def _unique_key(table: Table) -> Rule:
 
     def measure(inputs: Inputs) -> pl.DataFrame:
         rows = inputs.frame(table.full_name).select(key)
-        names = [pl.col(name).cast(pl.String()).fill_null("null") for name in key]
-        return counted(
-            rows,
-            pl.struct(key).is_duplicated(),
-            pl.concat_str(names, separator=" "),
-        )
+        return counted(rows, pl.struct(key).is_duplicated(), _named(key))
 
     return Rule(
         name="unique_key",
@@ -131,9 +127,7 @@ def _inside_date(table: Table) -> Rule | None:
 
     def measure(inputs: Inputs) -> pl.DataFrame:
         bad = pl.any_horizontal(fault for fault, _ in faults)
-        text = pl.concat_str(
-            [pl.format(f"{name} {{}}", pl.col(name)) for name in columns], separator=" "
-        )
+        text = pl.concat_str([words(f"{name} {{}}", name) for name in columns], separator=" ")
         return counted(inputs.frame(table.full_name).select(DAY, *columns), bad, text)
 
     return Rule(

@@ -11,7 +11,7 @@ from functools import partial
 import polars as pl
 
 from optrade.quality import remedies
-from optrade.quality.rules import DAY, Inputs, Rule, counted
+from optrade.quality.rules import DAY, Inputs, Rule, counted, words
 
 TABLES = (
     "raw.fo_bhavcopy",
@@ -28,7 +28,7 @@ def _outside_sessions(inputs: Inputs, table: str) -> pl.DataFrame:
     return counted(
         rows,
         ~pl.col(DAY).is_in(list(inputs.sessions)),
-        pl.format("{} is a {}", DAY, pl.col(DAY).dt.to_string("%A")),
+        words("{} is a {}", DAY, pl.col(DAY).dt.to_string("%A")),
     )
 
 

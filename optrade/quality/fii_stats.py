@@ -12,7 +12,7 @@ import polars as pl
 
 from optrade.participants import fii_disagreements
 from optrade.quality import remedies
-from optrade.quality.rules import DAY, Inputs, Rule, counted, largest
+from optrade.quality.rules import DAY, Inputs, Rule, counted, largest, words
 from optrade.tables import TABLES
 
 TABLE = "raw.fii_stats"
@@ -38,7 +38,7 @@ def _incomplete(inputs: Inputs) -> pl.DataFrame:
         how="left",
         maintain_order="left",
     )
-    return counted(marked, pl.col("held").is_null(), pl.format("no {} line", "product"))
+    return counted(marked, pl.col("held").is_null(), words("no {} line", "product"))
 
 
 def _parts_off(inputs: Inputs, columns: tuple[str, ...]) -> pl.DataFrame:
@@ -52,7 +52,7 @@ def _parts_off(inputs: Inputs, columns: tuple[str, ...]) -> pl.DataFrame:
         .sort(DAY, "product")
     )
     off = pl.max_horizontal((pl.col(c) - pl.col(f"{c}_parts")).abs() for c in columns)
-    return largest(both, off, pl.format("{}: {} off", "product", off.round(2)))
+    return largest(both, off, words("{}: {} off", "product", off.round(2)))
 
 
 def _disagreeing(inputs: Inputs, table: str, whats: tuple[str, ...]) -> pl.DataFrame:
@@ -68,7 +68,7 @@ def _disagreeing(inputs: Inputs, table: str, whats: tuple[str, ...]) -> pl.DataF
     return counted(
         compared.join(breaks, on=[DAY, "product", "what"], how="left", maintain_order="left"),
         pl.col("difference").is_not_null(),
-        pl.format("{} {}: {} against {}", "product", "what", "left_contracts", "right_contracts"),
+        words("{} {}: {} against {}", "product", "what", "left_contracts", "right_contracts"),
     )
 
 
@@ -86,7 +86,7 @@ def _implausible_values(inputs: Inputs) -> pl.DataFrame:
     return counted(
         long,
         ~lakh.is_between(1, 60),
-        pl.format("{} {}: {} lakh a contract", "product", "underlying", lakh.round(2)),
+        words("{} {}: {} lakh a contract", "product", "underlying", lakh.round(2)),
     )
 
 
@@ -143,7 +143,8 @@ RULES: tuple[Rule, ...] = (
         severity="ERROR",
         blocking=True,
         description="Identity 3: open interest is FII's longs and shorts in "
-        "`raw.participant_oi`; futures to the contract, options within 1 (on all 9 real days seen).",
+        "`raw.participant_oi`; futures to the contract, options within 1 (so on all 9 real "
+        "days seen).",
         remedy=remedies.REFETCH,
         threshold=0,
         unit="products that disagree",

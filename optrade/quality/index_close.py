@@ -11,7 +11,7 @@ from datetime import date
 import polars as pl
 
 from optrade.quality import remedies
-from optrade.quality.rules import DAY, Inputs, Rule, counted, largest, missing
+from optrade.quality.rules import DAY, Inputs, Rule, counted, largest, missing, words
 
 TABLE = "raw.index_close"
 KNOWN = {
@@ -35,7 +35,7 @@ def _absent(inputs: Inputs) -> pl.DataFrame:
         .filter(pl.col(DAY) >= pl.col("since"))
         .drop("since")
     )
-    return missing(rows, expected, pl.format("no {}", "index_name"))
+    return missing(rows, expected, words("no {}", "index_name"))
 
 
 def _outside_range(inputs: Inputs) -> pl.DataFrame:
@@ -44,9 +44,7 @@ def _outside_range(inputs: Inputs) -> pl.DataFrame:
     return counted(
         inputs.frame(TABLE),
         ~inside,
-        pl.format(
-            "{}: open {} high {} low {} close {}", "index_name", "open", "high", "low", "close"
-        ),
+        words("{}: open {} high {} low {} close {}", "index_name", "open", "high", "low", "close"),
     )
 
 
@@ -59,7 +57,7 @@ def _change_off(inputs: Inputs) -> pl.DataFrame:
     return largest(
         inputs.frame(TABLE),
         (off - rounding).clip(lower_bound=0),
-        pl.format("{}: {} points, {} %", "index_name", "points_change", "change_pct"),
+        words("{}: {} points, {} %", "index_name", "points_change", "change_pct"),
     )
 
 
@@ -72,7 +70,7 @@ def _discontinuous(inputs: Inputs) -> pl.DataFrame:
     return largest(
         rows,
         off,
-        pl.format("{}: {} before, now said {}", "index_name", "close_before", stated.round(2)),
+        words("{}: {} before, now said {}", "index_name", "close_before", stated.round(2)),
     )
 
 
@@ -80,14 +78,12 @@ def _moved(inputs: Inputs) -> pl.DataFrame:
     rows = inputs.frame(TABLE).filter(
         pl.col("index_name").is_in(list(KNOWN)) & (pl.col("index_name") != "India VIX")
     )
-    return largest(
-        rows, pl.col("change_pct").abs(), pl.format("{}: {} %", "index_name", "change_pct")
-    )
+    return largest(rows, pl.col("change_pct").abs(), words("{}: {} %", "index_name", "change_pct"))
 
 
 def _vix_odd(inputs: Inputs) -> pl.DataFrame:
     rows = inputs.frame(TABLE).filter(pl.col("index_name") == "India VIX")
-    return counted(rows, ~pl.col("close").is_between(6, 90), pl.format("India VIX at {}", "close"))
+    return counted(rows, ~pl.col("close").is_between(6, 90), words("India VIX at {}", "close"))
 
 
 def _fewer(inputs: Inputs) -> pl.DataFrame:
@@ -100,7 +96,7 @@ def _fewer(inputs: Inputs) -> pl.DataFrame:
         .join(before, on="previous_date")
     )
     return largest(
-        sizes, 1 - pl.col("now") / pl.col("before"), pl.format("{} after {}", "now", "before")
+        sizes, 1 - pl.col("now") / pl.col("before"), words("{} after {}", "now", "before")
     )
 
 
@@ -135,8 +131,8 @@ RULES: tuple[Rule, ...] = (
         table=TABLE,
         severity="ERROR",
         blocking=False,
-        description="Points and percent of change tell one story, within 1 basis point of the close "
-        "beyond what rounding to two places explains (0.025 on 26 real days).",
+        description="Points and percent of change tell one story, within 1 basis point of the "
+        "close beyond what rounding to two places explains (0.025 on 26 real days).",
         remedy=remedies.REPARSE,
         threshold=1,
         unit="basis points off, at most",

@@ -13,7 +13,7 @@ import polars as pl
 
 from optrade.participants import unbalanced
 from optrade.quality import remedies
-from optrade.quality.rules import DAY, Inputs, Rule, counted, largest, missing
+from optrade.quality.rules import DAY, Inputs, Rule, counted, largest, missing, words
 from optrade.tables.common import PARTICIPANTS, SEGMENTS
 
 OI, VOLUME = "raw.participant_oi", "raw.participant_volume"
@@ -21,7 +21,7 @@ POSITIONS, ACTIVITY = "participants.positions", "participants.activity"
 CROSS, LEDGER = "participants.cross", "participants.ledger"
 
 _FIGURES = ("long_contracts", "short_contracts")
-_LINE = pl.format("{} {}", "participant", "segment")
+_LINE = words("{} {}", "participant", "segment")
 
 
 def _lines(inputs: Inputs, table: str, names: tuple[str, ...]) -> pl.DataFrame:
@@ -46,7 +46,7 @@ def _unbalanced(inputs: Inputs, table: str) -> pl.DataFrame:
     return counted(
         compared.join(breaks, on=[DAY, "segment", "what"], how="left", maintain_order="left"),
         pl.col("difference").is_not_null(),
-        pl.format("{} {}: {} against {}", "segment", "what", "left_contracts", "right_contracts"),
+        words("{} {}: {} against {}", "segment", "what", "left_contracts", "right_contracts"),
     )
 
 
@@ -69,7 +69,7 @@ def _shares_off(inputs: Inputs) -> pl.DataFrame:
         .sort(DAY, "segment")
     )
     off = pl.max_horizontal((pl.col("long_share") - 1).abs(), (pl.col("short_share") - 1).abs())
-    return largest(sums, off, pl.format("{}: {} and {}", "segment", "long_share", "short_share"))
+    return largest(sums, off, words("{}: {} and {}", "segment", "long_share", "short_share"))
 
 
 def _against_positions(inputs: Inputs) -> pl.DataFrame:
@@ -89,7 +89,7 @@ def _against_positions(inputs: Inputs) -> pl.DataFrame:
     )
     rows = inputs.frame(ACTIVITY).join(held, on=[DAY, "participant"], maintain_order="left")
     off = pl.sum_horizontal((pl.col(n) - pl.col(f"{n}_held")).abs() for n in names)
-    return counted(rows, off != 0, pl.format("{}: {} contracts off", "participant", off))
+    return counted(rows, off != 0, words("{}: {} contracts off", "participant", off))
 
 
 def _one_sided_trades(inputs: Inputs) -> pl.DataFrame:
@@ -106,9 +106,7 @@ def _one_sided_trades(inputs: Inputs) -> pl.DataFrame:
         )
     )
     off = pl.max_horizontal(col("calls", "puts", "futures").abs())
-    return largest(
-        sums, off, pl.format("calls {}, puts {}, futures {}", "calls", "puts", "futures")
-    )
+    return largest(sums, off, words("calls {}, puts {}, futures {}", "calls", "puts", "futures"))
 
 
 def _unexplained(inputs: Inputs, table: str, figure: str, text: pl.Expr) -> pl.DataFrame:
@@ -123,7 +121,7 @@ def _divergence(inputs: Inputs) -> pl.DataFrame:
     return largest(
         inputs.frame(CROSS),
         value.abs(),
-        pl.format("{} over {} sessions", value.round(2), "history_n"),
+        words("{} over {} sessions", value.round(2), "history_n"),
     )
 
 
@@ -131,7 +129,7 @@ def _broken(inputs: Inputs) -> pl.DataFrame:
     """Identity 2: the residuals of segments in which nothing expired."""
     rows = inputs.frame(LEDGER)
     size = pl.when(pl.col("identity") != "expiry").then(pl.col("residual").abs())
-    return largest(rows, size, pl.format("{} {}: {}", "participant", "segment", "residual"))
+    return largest(rows, size, words("{} {}: {}", "participant", "segment", "residual"))
 
 
 def _residuals_uncancelled(inputs: Inputs) -> pl.DataFrame:
@@ -143,7 +141,7 @@ def _residuals_uncancelled(inputs: Inputs) -> pl.DataFrame:
         .agg(pl.col("residual").sum())
         .sort(DAY, "segment")
     )
-    return largest(sums, pl.col("residual").abs(), pl.format("{}: {}", "segment", "residual"))
+    return largest(sums, pl.col("residual").abs(), words("{}: {}", "segment", "residual"))
 
 
 def _raw_rules(table: str) -> tuple[Rule, ...]:
@@ -265,7 +263,7 @@ RULES: tuple[Rule, ...] = (
             _unexplained,
             table=CROSS,
             figure="crowd_vs_smart_divergence",
-            text=pl.format("reason {}", pl.col("reason").fill_null("null")),
+            text=words("reason {}", pl.col("reason").fill_null("null")),
         ),
     ),
     Rule(

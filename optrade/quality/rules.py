@@ -67,8 +67,8 @@ class Inputs:
         before = rows.select(
             pl.col(DAY).alias("previous_date"), *on, pl.col(columns).name.suffix("_before")
         )
-        return rows.join(self.previous(), on=DAY).join(
-            before, on=["previous_date", *on], nulls_equal=True
+        return rows.join(self.previous(), on=DAY, maintain_order="left").join(
+            before, on=["previous_date", *on], nulls_equal=True, maintain_order="left"
         )
 
 
@@ -116,6 +116,8 @@ def evaluate(rule: Rule, inputs: Inputs, dates: Collection[date]) -> pl.DataFram
     no verdict: a needed table has no rows of the day (or of the session before, for a rule
     that looks back), or there was nothing to check. A rule never claims what it did not see,
     and `detail` says why.
+
+    Frames must have their declared columns: judge the rule `declared` first.
     """
     own = inputs.days(rule.table)
     judged = pl.DataFrame({DAY: sorted(own.intersection(dates))}, schema={DAY: pl.Date()})
@@ -140,8 +142,8 @@ def evaluate(rule: Rule, inputs: Inputs, dates: Collection[date]) -> pl.DataFram
 
 def _verdicts(rule: Rule, judged: pl.DataFrame, measured: pl.DataFrame) -> pl.DataFrame:
     seen = pl.col("missing").is_null() & (pl.col("checked") > 0)
-    found = pl.col("found").round(6).cast(pl.String()).str.strip_suffix(".0")
-    in_words = pl.format(
+    found = pl.col("found").round_sig_figs(7).cast(pl.String()).str.strip_suffix(".0")
+    in_words = words(
         f"{{}} {rule.unit} (at most {rule.threshold:g}) over {{}} checked", found, "checked"
     )
     return (
@@ -156,9 +158,7 @@ def _verdicts(rule: Rule, judged: pl.DataFrame, measured: pl.DataFrame) -> pl.Da
             threshold=pl.lit(float(rule.threshold)),
             detail=pl.when(pl.col("found").is_not_null())
             .then(in_words)
-            .otherwise(
-                pl.format("not checked: {}", pl.col("missing").fill_null("nothing to check"))
-            ),
+            .otherwise(words("not checked: {}", pl.col("missing").fill_null("nothing to check"))),
         )
         .select(pl.col(name).cast(dtype) for name, dtype in _VERDICT_SCHEMA.items())
         .sort(DAY)
@@ -170,6 +170,18 @@ _NOTHING_MEASURED = pl.DataFrame(
 )
 
 
+def words(template: str, *parts: pl.Expr | str) -> pl.Expr:
+    """Fill a template's `{}` with columns or expressions, as text; a null reads `null`.
+
+    Joined piece by piece: `pl.format` of Polars 2.1.0 panics on some pairs of columns.
+    """
+    columns = [pl.col(part) if isinstance(part, str) else part for part in parts]
+    filled = [column.cast(pl.String()).fill_null("null") for column in columns]
+    first, *rest = (pl.lit(piece) for piece in template.split("{}"))
+    pairs = zip(filled, rest, strict=True)
+    return pl.concat_str(first, *(piece for pair in pairs for piece in pair))
+
+
 def counted(rows: pl.DataFrame, bad: pl.Expr, text: pl.Expr) -> pl.DataFrame:
     """Measure how many rows are bad, day by day; a null verdict is not checked.
 
@@ -177,15 +189,7 @@ def counted(rows: pl.DataFrame, bad: pl.Expr, text: pl.Expr) -> pl.DataFrame:
     """
     rows = rows.with_columns(_bad=bad)
     checked = rows.group_by(DAY).agg(checked=pl.col("_bad").count().cast(pl.Int64()))
-    found = (
-        rows.filter(pl.col("_bad"))
-        .select(DAY, _text=text)
-        .group_by(DAY, maintain_order=True)
-        .agg(found=pl.len(), sample=_sample())
-    )
-    return checked.join(found, on=DAY, how="left").with_columns(
-        found=pl.col("found").fill_null(0).cast(pl.Float64())
-    )
+    return _with_found(checked, rows.filter(pl.col("_bad")), text)
 
 
 def share(rows: pl.DataFrame, bad: pl.Expr, text: pl.Expr) -> pl.DataFrame:
@@ -194,7 +198,10 @@ def share(rows: pl.DataFrame, bad: pl.Expr, text: pl.Expr) -> pl.DataFrame:
 
 
 def largest(rows: pl.DataFrame, value: pl.Expr, text: pl.Expr) -> pl.DataFrame:
-    """Measure the largest value, day by day; a null value is not checked, NaN is the largest."""
+    """Measure the largest value, day by day; a null value is not checked, NaN is the largest.
+
+    `text` describes a row; the largest above zero become the sample.
+    """
     rows = rows.with_columns(_value=value.cast(pl.Float64())).drop_nulls("_value")
     rows = rows.with_columns(_value=pl.col("_value").fill_nan(float("inf")))
     top = (
@@ -215,13 +222,23 @@ def missing(rows: pl.DataFrame, expected: pl.DataFrame, text: pl.Expr) -> pl.Dat
     """Measure how many of the `expected` rows are absent, day by day.
 
     `expected` is frame[trade_date, ...]; `rows` is searched for the same values in those
-    columns. Days without any row are not measured.
+    columns (a null matches nothing). Days without any row are not measured.
     """
-    keys = expected.columns
-    present = rows.select(keys).unique().with_columns(_present=pl.lit(value=True))
-    sought = expected.join(rows.select(DAY).unique(), on=DAY, how="semi")
-    found = sought.join(present, on=keys, how="left", maintain_order="left")
-    return counted(found, pl.col("_present").is_null(), text)
+    sought = expected.join(rows.select(DAY).unique(), on=DAY, how="semi", maintain_order="left")
+    absent = sought.join(rows, on=expected.columns, how="anti", maintain_order="left")
+    checked = sought.group_by(DAY).agg(checked=pl.len().cast(pl.Int64()))
+    return _with_found(checked, absent, text)
+
+
+def _with_found(checked: pl.DataFrame, bad: pl.DataFrame, text: pl.Expr) -> pl.DataFrame:
+    found = (
+        bad.select(DAY, _text=text)
+        .group_by(DAY, maintain_order=True)
+        .agg(found=pl.len(), sample=_sample())
+    )
+    return checked.join(found, on=DAY, how="left").with_columns(
+        found=pl.col("found").fill_null(0).cast(pl.Float64())
+    )
 
 
 def _sample() -> pl.Expr:

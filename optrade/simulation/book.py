@@ -47,7 +47,7 @@ class Book:
     @property
     def oi(self) -> Ints:
         """Open interest in lots."""
-        return self.long.sum(axis=1)
+        return np.asarray(self.long.sum(axis=1), dtype=np.int64)
 
     def select(self, mask: Bools) -> Book:
         """Return the contracts of the mask."""
@@ -62,14 +62,22 @@ class Book:
 
     @staticmethod
     def list_contracts(
-        position: int, underlying: Underlying, expiry: Expiry, new: Ints, *, future: bool, first: int
+        position: int,
+        underlying: Underlying,
+        expiry: Expiry,
+        new: Ints,
+        *,
+        future: bool,
+        first: int,
     ) -> Book:
         """New contracts of one expiry: a call and a put at each strike, a future when asked.
 
         `first` is the first contract id; nobody holds anything and no price is known yet.
         """
         strike = np.concatenate([np.zeros(int(future), dtype=np.int64), np.repeat(new, 2)])
-        kind = np.concatenate([np.zeros(int(future), dtype=np.int64), np.tile([CALL, PUT], len(new))])
+        kind = np.concatenate(
+            [np.zeros(int(future), dtype=np.int64), np.tile([CALL, PUT], len(new))]
+        )
         stem = underlying.symbol + expiry.label
         suffix = ("FUT", "CE", "PE")
         name = np.array(

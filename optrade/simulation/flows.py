@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optrade.simulation.book import CALL, FUTURE, PUT, Book, Bools
+from optrade.simulation.book import CALL, FUTURE, PUT, Book
 from optrade.simulation.parameters import FII, HABITS, PARTICIPANTS, SEGMENTS
 from optrade.simulation.paths import Floats, Ints
 
@@ -24,7 +24,9 @@ _CHURN = 0.08
 """Share of open interest that changes hands on a day, volume allowing."""
 _TILT = 0.25
 """How far one unit of sentiment bends the foreign investors' openings (in the logarithm)."""
-_BULLISH_LONG = np.array([1.0 if kind in (FUTURE, CALL) else -1.0 for kind in (FUTURE, CALL, PUT)] * 2)
+_BULLISH_LONG = np.array(
+    [1.0 if kind in (FUTURE, CALL) else -1.0 for kind in (FUTURE, CALL, PUT)] * 2
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,12 @@ class Flows:
 
 
 def deal(
-    rng: np.random.Generator, book: Book, segment: Ints, volume: Ints, change: Ints, sentiment: float
+    rng: np.random.Generator,
+    book: Book,
+    segment: Ints,
+    volume: Ints,
+    change: Ints,
+    sentiment: float,
 ) -> Flows:
     """Deal out `volume` and the `change` of open interest (lots, (n,)) to the participants.
 
@@ -75,7 +82,11 @@ def _weights(sentiment: float) -> tuple[Floats, Floats, Floats]:
     longs[:, FII] *= np.exp(_TILT * sentiment * _BULLISH_LONG)
     shorts[:, FII] *= np.exp(-_TILT * sentiment * _BULLISH_LONG)
     within = np.array([habit.day_trades for habit in HABITS])
-    return tuple(w / w.sum(axis=1, keepdims=True) for w in (longs, shorts, within))  # type: ignore[return-value]
+    return _normalised(longs), _normalised(shorts), _normalised(within)
+
+
+def _normalised(weights: Floats) -> Floats:
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
 def share_out(total: Ints, held: Ints) -> Ints:
@@ -90,9 +101,8 @@ def share_out(total: Ints, held: Ints) -> Ints:
     return np.asarray(parts + (rank < missing[:, None]), dtype=np.int64)
 
 
-def by_segment(segment: Ints, lots: Ints, mask: Bools | None = None) -> Ints:
-    """Sum lots (n, 4) over the contracts of each segment (and `mask`): shape (6, 4)."""
-    chosen = slice(None) if mask is None else mask
+def by_segment(segment: Ints, lots: Ints) -> Ints:
+    """Sum lots (n, 4) over the contracts of each segment: shape (6, 4)."""
     sums = np.zeros((len(SEGMENTS), len(PARTICIPANTS)), dtype=np.int64)
-    np.add.at(sums, segment[chosen], lots[chosen])
+    np.add.at(sums, segment, lots)
     return sums

@@ -14,6 +14,7 @@ import numpy as np
 
 from optrade.calendar import TradingCalendar
 from optrade.expiries import load_rules
+from optrade.formats.dates import MONTHS
 from optrade.simulation.parameters import Ladder, Underlying
 from optrade.simulation.paths import Ints
 
@@ -36,7 +37,7 @@ class Expiry:
     def label(self) -> str:
         """Middle part of the contract's name: `26JAN` for a monthly, `26113` for a weekly."""
         if self.monthly:
-            return f"{self.day:%y%b}".upper()
+            return f"{self.day:%y}{MONTHS[self.day.month - 1].upper()}"
         return f"{self.day:%y}{_WEEKLY_MONTH[self.day.month - 1]}{self.day:%d}"
 
 
@@ -57,7 +58,9 @@ def _full_session(calendar: TradingCalendar, day: date) -> bool:
     return calendar.is_session(day) and calendar.session(day).kind != "muhurat"
 
 
-def schedule(underlying: Underlying, start: date, end: date, calendar: TradingCalendar) -> Sequence[Expiry]:
+def schedule(
+    underlying: Underlying, start: date, end: date, calendar: TradingCalendar
+) -> Sequence[Expiry]:
     """Every expiry of the underlying from `start` to five years after `end`, in order.
 
     The week of a monthly expiry has no weekly of its own.
@@ -83,7 +86,9 @@ def _week(day: date) -> date:
     return day - timedelta(days=day.weekday())
 
 
-def listed(underlying: Underlying, expiries: Sequence[Expiry], day: date) -> list[tuple[Expiry, bool]]:
+def listed(
+    underlying: Underlying, expiries: Sequence[Expiry], day: date
+) -> list[tuple[Expiry, bool]]:
     """Expiries open for trading on `day`, with whether the near ladder applies to each.
 
     The next weeklies and monthlies are near; after them come quarter ends, then June and

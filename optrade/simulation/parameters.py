@@ -182,6 +182,16 @@ BANKNIFTY = Underlying(
     near=(Ladder(100, 0.10), Ladder(500, 0.16)), far=(Ladder(1500, 0.15),),
     activity=_BANKNIFTY, rule="BANKNIFTY", quarterlies=3,
 )  # fmt: skip
+FINNIFTY = Underlying(
+    "FINNIFTY", Asset("Nifty Financial Services", 26_300.0, 1.05, 0.35), is_index=True, lot=60,
+    near=(Ladder(50, 0.06), Ladder(500, 0.13)), far=(), activity=_BANKNIFTY.scaled(0.15, 0.4),
+    rule="FINNIFTY",
+)  # fmt: skip
+MIDCPNIFTY = Underlying(
+    "MIDCPNIFTY", Asset("Nifty Midcap Select", 13_300.0, 1.15, 0.50), is_index=True, lot=120,
+    near=(Ladder(25, 0.06), Ladder(100, 0.14)), far=(), activity=_BANKNIFTY.scaled(0.3, 0.6),
+    rule="MIDCPNIFTY",
+)  # fmt: skip
 _STOCK_SMILE = Smile(rho=-0.20, eta=1.2)
 RELIANCE = Underlying(
     "RELIANCE", Asset("RELIANCE", 1_490.0, 1.05, 1.10), is_index=False, lot=500,
@@ -199,15 +209,13 @@ INFY = Underlying(
     smile=_STOCK_SMILE,
 )  # fmt: skip
 
-UNDERLYINGS: Final = (NIFTY, BANKNIFTY, RELIANCE, HDFCBANK, INFY)
+UNDERLYINGS: Final = (NIFTY, BANKNIFTY, FINNIFTY, MIDCPNIFTY, RELIANCE, HDFCBANK, INFY)
 INDICES: Final = (
     IndexRow(NIFTY.asset, 21.4, 3.2, 1.24, 4.0e8, 33_000.0),
     IndexRow(Asset("Nifty Next 50", 68_200.0, 1.10, 0.45), 20.3, 3.4, 1.20, 2.7e8, 15_000.0),
     IndexRow(BANKNIFTY.asset, 14.1, 1.9, 0.80, 2.6e8, 9_800.0),
-    IndexRow(
-        Asset("Nifty Financial Services", 26_300.0, 1.05, 0.35), 16.4, 2.5, 0.90, 1.4e8, 11_500.0
-    ),
-    IndexRow(Asset("Nifty Midcap Select", 13_300.0, 1.15, 0.50), 34.2, 4.7, 0.62, 3.9e8, 7_600.0),
+    IndexRow(FINNIFTY.asset, 16.4, 2.5, 0.90, 1.4e8, 11_500.0),
+    IndexRow(MIDCPNIFTY.asset, 34.2, 4.7, 0.62, 3.9e8, 7_600.0),
 )
 
 PARTICIPANTS: Final = ("Client", "DII", "FII", "Pro")

@@ -92,11 +92,9 @@ def step_market(
     return path, MarketState(float(variance[-1]), float(np.clip(sentiment, -2.0, 2.0)))
 
 
-def asset_path(
-    rng: np.random.Generator, asset: Asset, close: float, market: MarketPath
-) -> Floats:
+def asset_path(rng: np.random.Generator, asset: Asset, close: float, market: MarketPath) -> Floats:
     """Prices of an asset at the path's moments, from yesterday's `close`, on the tick grid."""
     noise = rng.standard_normal(BARS + 1) * np.sqrt(market.variance[:-1] * _STEPS)
     own = np.append(0.0, np.cumsum(asset.idio * noise - asset.idio**2 * noise**2 / 2))
     prices = close * np.exp(asset.beta * market.log_return + own)
-    return np.round(prices * TICKS_PER_RUPEE) / TICKS_PER_RUPEE
+    return np.asarray(np.round(prices * TICKS_PER_RUPEE) / TICKS_PER_RUPEE, dtype=np.float64)

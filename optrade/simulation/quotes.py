@@ -11,7 +11,7 @@ from datetime import date
 
 import numpy as np
 
-from optrade.simulation.book import CALL, FUTURE, Book
+from optrade.simulation.book import CALL, FUTURE, Book, Dates
 from optrade.simulation.parameters import (
     BARS,
     DIVIDEND_YIELD,
@@ -28,9 +28,7 @@ from optrade.simulation.smile import atm_total_variance, black, total_variance
 MOMENTS = np.concatenate([[0], np.arange(1, BARS + 2, 3)])
 """Of a path: yesterday's close, the open, and every quarter of an hour to the close."""
 _LEFT_OF_DAY = np.concatenate([[1.0], 1.0 - np.arange(0, BARS + 1, 3) / BARS])
-_SESSIONS_LEFT = np.where(
-    np.arange(len(MOMENTS)) == 0, 1.0, (1.0 - OVERNIGHT_SHARE) * _LEFT_OF_DAY
-)
+_SESSIONS_LEFT = np.where(np.arange(len(MOMENTS)) == 0, 1.0, (1.0 - OVERNIGHT_SHARE) * _LEFT_OF_DAY)
 _SESSION_DAYS = 6.25 / 24
 _CALENDAR_DAYS_LEFT = np.where(np.arange(len(MOMENTS)) == 0, 1.0, _SESSION_DAYS * _LEFT_OF_DAY)
 _DAYS_PER_YEAR = 365.0
@@ -49,16 +47,20 @@ class Quotes:
     forward: Floats
 
 
-def sessions_to(day: date, book: Book) -> Ints:
-    """Weekdays from `day` to each contract's expiry; 0 on expiry day."""
-    return np.asarray(np.busday_count(np.datetime64(day, "D"), book.expiry), dtype=np.int64)
+def sessions_to(day: date, expiry: Dates) -> Ints:
+    """Count the weekdays after `day` up to each expiry: 0 on expiry day, at least 1 before it.
+
+    Holidays count, as nobody's calendar is asked; a session at a weekend does not.
+    """
+    today, one = np.datetime64(day, "D"), np.timedelta64(1, "D")
+    weekdays = np.busday_count(today + one, expiry + one)
+    return np.asarray(np.maximum(weekdays, expiry > today), dtype=np.int64)
 
 
-def years_left(day: date, expiry: np.datetime64 | Floats) -> tuple[Floats, Floats]:
+def years_left(day: date, expiry: Dates) -> tuple[Floats, Floats]:
     """Years to expiry at the moments: by sessions, and by the calendar; shape (m, n)."""
     days = np.asarray((expiry - np.datetime64(day, "D")).astype(np.float64))
-    sessions = np.busday_count(np.datetime64(day, "D"), expiry)
-    by_session = (_SESSIONS_LEFT[:, None] + sessions) / SESSIONS_PER_YEAR
+    by_session = (_SESSIONS_LEFT[:, None] + sessions_to(day, expiry)) / SESSIONS_PER_YEAR
     return by_session, (_CALENDAR_DAYS_LEFT[:, None] + days) / _DAYS_PER_YEAR
 
 

@@ -61,11 +61,11 @@ def fair_variance(theta: Floats, smile: Smile) -> Floats:
     return np.asarray(np.trapezoid(w * density, -z, axis=-1), dtype=np.float64)
 
 
-def volatility_index(near: Floats, following: Floats, days: tuple[float, float]) -> Floats:
-    """India VIX, in points, from the fair total variances of two expiries `days` away.
+def volatility_index(near: Floats, following: Floats, days: Floats) -> Floats:
+    """India VIX, in points, from the fair total variances of two expiries; `days` (..., 2) away.
 
     Linear in total variance to 30 calendar days, as the exchange's method does.
     """
-    share = (_VIX_DAYS - days[0]) / (days[1] - days[0])
+    share = (_VIX_DAYS - days[..., 0]) / (days[..., 1] - days[..., 0])
     at_30 = near + share * (following - near)
     return np.asarray(100 * np.sqrt(at_30 * _DAYS_PER_YEAR / _VIX_DAYS), dtype=np.float64)

@@ -62,7 +62,7 @@ def expected_sizes(
     """Spread each expiry's activity over its strikes, most of it just out of the money."""
     keys = book.underlying * 10**6 + book.expiry.astype(np.int64)
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    left = sessions_to(day, book)
+    left = sessions_to(day, book.expiry)
     totals = np.zeros((len(first), 4))
     for i, row in enumerate(first):
         owner = underlyings[book.underlying[row]]
@@ -72,17 +72,19 @@ def expected_sizes(
         )  # fmt: skip
         totals[i] = [_lots(curve, left[row]) for curve in curves]
     volume, interest = _kernels(book, underlyings, quotes)
+    return Sizes(
+        _spread(book, group, volume, totals[:, 0], totals[:, 2]),
+        _spread(book, group, interest, totals[:, 1], totals[:, 3]),
+    )
+
+
+def _spread(book: Book, group: Ints, kernel: Floats, options: Floats, futures: Floats) -> Floats:
+    """Give each option its share of its expiry's total, each future the whole of its own."""
     future = book.kind == FUTURE
-    sizes = []
-    for kernel, option_total, future_total in (
-        (volume, totals[:, 0], totals[:, 2]),
-        (interest, totals[:, 1], totals[:, 3]),
-    ):
-        kernel = np.where(future, 0.0, kernel)  # noqa: PLW2901
-        whole = np.bincount(group, weights=kernel)
-        share = kernel / np.maximum(whole, 1e-300)[group]
-        sizes.append(np.where(future, future_total[group], share * option_total[group]))
-    return Sizes(sizes[0], sizes[1])
+    weights = np.where(future, 0.0, kernel)
+    whole = np.bincount(group, weights=weights)[group]
+    share = weights / np.maximum(whole, np.finfo(np.float64).tiny)
+    return np.where(future, futures[group], share * options[group])
 
 
 def _lots(curve: Curve, sessions: int) -> float:
@@ -101,7 +103,11 @@ def _kernels(
     far = np.maximum(out, 0.0)
     step = np.array([u.near[0].step for u in underlyings])[book.underlying]
     roundness = np.select(
-        [book.strike % (20 * step) == 0, book.strike % (10 * step) == 0, book.strike % (2 * step) == 0],
+        [
+            book.strike % (20 * step) == 0,
+            book.strike % (10 * step) == 0,
+            book.strike % (2 * step) == 0,
+        ],
         [2.5, 2.0, 1.0],
         0.35,
     )
@@ -110,15 +116,10 @@ def _kernels(
     return roundness * (volume + 3e-7), roundness * (interest + 2e-5)
 
 
-def trade(
-    rng: np.random.Generator, book: Book, quotes: Quotes, expected: Floats, busyness: Floats
-) -> Tape:
-    """Trade the session: Poisson lots, at prices round the quotes at random moments.
-
-    `expected` lots and `busyness` (a factor, both (n,)) set the rate.
-    """
+def trade(rng: np.random.Generator, book: Book, quotes: Quotes, expected: Floats) -> Tape:
+    """Trade the session: Poisson lots, at prices round the quotes at random moments."""
     n = len(book)
-    rate = expected * busyness * np.exp(0.35 * rng.standard_normal(n) - 0.06)
+    rate = expected * np.exp(0.35 * rng.standard_normal(n) - 0.06)
     volume = rng.poisson(rate).astype(np.int64)
     trades = np.minimum(np.ceil(volume**_TRADES_EXPONENT).astype(np.int64), volume)
     prices, active = _prints(rng, quotes.ticks[1:], trades)
@@ -151,7 +152,8 @@ def _prints(rng: np.random.Generator, ticks: Ints, trades: Ints) -> tuple[Ints, 
     m, n = ticks.shape
     active = rng.random((m, n)) < -np.expm1(-trades / m)
     idle = ~active.any(axis=0)
-    active[rng.integers(0, m, n)[idle], np.flatnonzero(idle)] = True
+    chosen = rng.integers(0, m, size=(n,))
+    active[chosen[idle], np.flatnonzero(idle)] = True
     active[-1] |= trades >= _LIQUID_TRADES
     active &= np.cumsum(active[::-1], axis=0)[::-1] <= np.maximum(trades, 1)
     spread = np.ceil(ticks * np.where(trades >= _LIQUID_TRADES, 0.0005, 0.002)).astype(np.int64)

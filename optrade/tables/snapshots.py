@@ -54,8 +54,8 @@ CHAIN_CLOSE = Table(
         price(
             "average_price",
             "The day's VWAP: turnover / units - strike, or premium turnover / "
-            "units where published, kept inside the day's low and high (the old format rounds "
-            "turnover); null when it did not trade or the lot is unknown",
+            "units where published, kept inside the day's low and high (the old format cuts "
+            "turnover off to thousands); null when it did not trade or the lot is unknown",
         ),
         price("previous_close", "The day before's closing price as published; null where not"),
         price(

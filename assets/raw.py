@@ -1,0 +1,248 @@
+"""The `raw` group: the exchange's daily files, fetched, kept, parsed and stored as published.
+
+Belongs here: one step that fetches a range of days and commits all raw tables together, each
+date on its own merits. Does not belong here: what a file means (see `optrade.formats`) and how
+it is asked for (see `resources.nse`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.building import Graph, asset_spec_arguments, gate, report_refusals
+from assets.partitions import dates_of
+from optrade.errors import InputRefused
+from optrade.formats import market_activity, parse
+from optrade.tables import Table
+from optrade.tables.raw import (
+    FII_STATS,
+    FILE_KINDS,
+    FO_BHAVCOPY,
+    INDEX_CLOSE,
+    PARTICIPANT_OI,
+    PARTICIPANT_VOLUME,
+    SOURCE_FILES,
+)
+from resources.lake import Lake, Slice
+from resources.lake_files import keep_raw, read_raw
+from resources.lake_io import DATE_BY_DATE, Committed, LakeResource
+from resources.nse import Answer, ArchiveResource, Known
+
+CODE_VERSION = "1"
+FILE_TABLES: Mapping[str, Table] = {
+    "fo_bhavcopy": FO_BHAVCOPY,
+    "participant_oi": PARTICIPANT_OI,
+    "participant_volume": PARTICIPANT_VOLUME,
+    "fii_stats": FII_STATS,
+    "index_close": INDEX_CLOSE,
+}
+"""The table each kind of file fills; the market activity report completes the bhavcopy."""
+FETCH_THREADS = 4
+Row = dict[str, Any]
+
+
+def build_raw(graph: Graph) -> dg.AssetsDefinition:
+    """The step that fills every raw table of the close lane."""
+    tables = {"source_files": SOURCE_FILES, **FILE_TABLES}
+    fetched = dg.AssetKey(SOURCE_FILES.asset_path)
+
+    @dg.multi_asset(
+        name="exchange_files",
+        specs=[
+            dg.AssetSpec(
+                dg.AssetKey(table.asset_path),
+                deps=[] if table is SOURCE_FILES else [fetched],
+                skippable=True,
+                partitions_def=graph.partitions,
+                **asset_spec_arguments(graph, table, CODE_VERSION),
+            ).with_io_manager_key("lake_io")
+            for table in tables.values()
+        ],
+        can_subset=True,
+        backfill_policy=graph.backfill_policy,
+        required_resource_keys={"archive", "refusals", "lake"},
+        pool="exchange_archive",
+    )
+    def exchange_files(context: dg.AssetExecutionContext) -> Iterator[dg.Output[Committed]]:
+        dates = dates_of(context.partition_keys)
+        chosen = [t for t in tables.values() if _key(t) in context.selected_asset_keys]
+        lake: LakeResource = context.resources.lake
+        files = {(r["trade_date"], r["kind"]): r for r in _rows(lake.lake, dates)}
+        if SOURCE_FILES in chosen:
+            files = fetch(lake.lake, context.resources.archive, dates, files, graph.market)
+        load = Load(graph, lake.lake, files)
+        slices = [load.table(kind) for kind, table in FILE_TABLES.items() if table in chosen]
+        if SOURCE_FILES in chosen:
+            slices.append(load.source_files(dates))
+        commit = lake.commit(
+            [s for s in slices if s.dates],
+            run_id=context.run_id,
+            code_versions={t.full_name: CODE_VERSION for t in chosen},
+        )
+        _report(context, load.refused, chosen, dates)
+        for table in chosen:
+            results = commit.slices.get(table.full_name, {})
+            notes = {d: load.notes(table, d) for d in results}
+            yield dg.Output(
+                Committed(table, results, notes),
+                output_name=_key(table).to_python_identifier(),
+                metadata=DATE_BY_DATE,
+            )
+
+    return exchange_files
+
+
+def _key(table: Table) -> dg.AssetKey:
+    return dg.AssetKey(table.asset_path)
+
+
+def _rows(lake: Lake, dates: Sequence[date]) -> Iterator[Row]:
+    return lake.read(SOURCE_FILES, dates).iter_rows(named=True)
+
+
+def _report(
+    context: dg.AssetExecutionContext,
+    refused: Mapping[str, Mapping[date, str]],
+    chosen: Sequence[Table],
+    dates: Sequence[date],
+) -> None:
+    """Tell of refused files; a run of one date fails at once, with everything that is wrong."""
+    everything = "\n".join(text for by_day in refused.values() for text in by_day.values())
+    if everything and len(dates) == 1:
+        raise dg.Failure(description=everything)
+    for table in chosen:
+        report_refusals(context, table, refused.get(table.full_name, {}), every=0)
+
+
+def fetch(
+    lake: Lake,
+    resource: ArchiveResource,
+    dates: Sequence[date],
+    held: Mapping[tuple[date, str], Row],
+    market: str,
+) -> dict[tuple[date, str], Row]:
+    """Ask the archive for every file of the dates; keep what comes; one row per file."""
+    with resource.open(market) as archive, ThreadPoolExecutor(FETCH_THREADS) as pool:
+        wanted = [(day, kind) for day in dates for kind in FILE_KINDS]
+        answers = pool.map(lambda at: archive.fetch(at[1], at[0], _known(held.get(at))), wanted)
+        return {
+            at: _source_row(lake, at, answer, held.get(at), market)
+            for at, answer in zip(wanted, answers, strict=True)
+        }
+
+
+def _known(row: Row | None) -> Known | None:
+    if row is None or row["status"] != "held":
+        return None
+    return Known(row["url"], row["etag"], row["last_modified"])
+
+
+def _source_row(
+    lake: Lake, at: tuple[date, str], answer: Answer, before: Row | None, market: str
+) -> Row:
+    """The row of one file after an answer; what is held is never given up for a worse answer."""
+    if before and (
+        answer.status == "unchanged" or (before["status"] == "held" and answer.status != "found")
+    ):
+        return before
+    day, kind = at
+    row: Row = {
+        "trade_date": day, "kind": kind, "status": answer.status, "url": answer.url,
+        "sha256": None, "bytes": None, "fetched_at": None, "stored_as": None,
+        "etag": answer.etag, "last_modified": answer.last_modified, "detail": answer.detail,
+        "source": "simulated" if market == "simulated" else "exchange",
+    }  # fmt: skip
+    if answer.status != "found" or answer.content is None:
+        return row
+    stored_as, sha256 = keep_raw(lake.location.root, kind, day, answer.file_name, answer.content)
+    if before and before["sha256"] == sha256:
+        return {**before, "status": "held", "detail": None}
+    return row | {
+        "status": "held",
+        "sha256": sha256,
+        "bytes": len(answer.content),
+        "fetched_at": datetime.now(UTC),
+        "stored_as": stored_as,
+    }
+
+
+@dataclass
+class Load:
+    """Kept files on their way into tables; a file that is refused takes only its date with it."""
+
+    graph: Graph
+    lake: Lake
+    files: dict[tuple[date, str], Row]
+    refused: dict[str, dict[date, str]] = field(default_factory=dict)
+
+    def table(self, kind: str) -> Slice:
+        """Every accepted date of one kind, as a slice of its table."""
+        table = FILE_TABLES[kind]
+        days = [day for day, of_kind in self.files if of_kind == kind]
+        frames = [frame for day in days if (frame := self._parsed(kind, day)) is not None]
+        rows = pl.concat(frames) if frames else table.empty()
+        accepted, refused = gate(table, rows, self.graph.calendar)
+        for day, text in refused.items():
+            self._refuse(kind, day, text)
+        return Slice(table, tuple(sorted(accepted["trade_date"].unique())), accepted)
+
+    def _parsed(self, kind: str, day: date) -> pl.DataFrame | None:
+        row = self.files[day, kind]
+        if row["stored_as"] is None:
+            return None
+        try:
+            frame = self._parse(row)
+        except InputRefused as refusal:
+            self._refuse(kind, day, str(refusal))
+            return None
+        return self._completed(frame, day) if kind == "fo_bhavcopy" else frame
+
+    def _parse(self, row: Row) -> pl.DataFrame:
+        content = read_raw(self.lake.location.root, row["stored_as"], row["sha256"])
+        name = row["url"].rsplit("/", 1)[-1]
+        return parse(
+            row["kind"], name, content, row["trade_date"],
+            source=row["source"], sha256=row["sha256"],
+        )  # fmt: skip
+
+    def _completed(self, bhavcopy: pl.DataFrame, day: date) -> pl.DataFrame:
+        """The bhavcopy with what only the market activity report has, where that is held."""
+        row = self.files.get((day, "fo_market_activity"))
+        if row is None or row["stored_as"] is None:
+            return bhavcopy
+        try:
+            activity = self._parse(row)
+        except InputRefused as refusal:
+            self._refuse("fo_market_activity", day, str(refusal))
+            return bhavcopy
+        lots = market_activity.lot_sizes(activity).rename({"lot_size": "_lot"})
+        completed = market_activity.with_premium_turnover(bhavcopy, activity)
+        return FO_BHAVCOPY.conform(
+            completed.join(
+                lots, on=["trade_date", "underlying", "expiry"], how="left"
+            ).with_columns(lot_size=pl.coalesce("lot_size", "_lot"))
+        )
+
+    def _refuse(self, kind: str, day: date, text: str) -> None:
+        table = FILE_TABLES.get(kind, SOURCE_FILES)
+        self.refused.setdefault(table.full_name, {})[day] = text
+        self.files[day, kind] = {**self.files[day, kind], "status": "refused", "detail": text}
+
+    def source_files(self, dates: Sequence[date]) -> Slice:
+        """The rows of every answer, refusals marked."""
+        rows = pl.DataFrame(list(self.files.values()), schema=SOURCE_FILES.schema)
+        return Slice(SOURCE_FILES, tuple(dates), SOURCE_FILES.conform(rows))
+
+    def notes(self, table: Table, day: date) -> dict[str, Any]:
+        """What a materialization of one date says of its file."""
+        if table is SOURCE_FILES:
+            of_day = [row["status"] for (d, _), row in self.files.items() if d == day]
+            return {f"files_{status}": of_day.count(status) for status in sorted(set(of_day))}
+        kind = next(k for k, t in FILE_TABLES.items() if t is table)
+        row = self.files[day, kind]
+        return {"source_url": row["url"], "source_sha256": row["sha256"]}

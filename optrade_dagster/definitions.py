@@ -1,0 +1,101 @@
+"""The code location Dagster loads.
+
+Belongs here: putting assets, checks, jobs and resources together from the settings. Does not
+belong here: any of their code. Loading needs no network, no secrets and no data.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from assets import analytics, participants, snapshots
+from assets.building import Graph, Recipe, Refusals, build_asset
+from assets.checks import build_checks
+from assets.partitions import trading_days
+from assets.raw import FILE_TABLES, build_raw
+from optrade.calendar import load_calendar
+from optrade.tables import Table
+from optrade.tables.raw import SOURCE_FILES
+from optrade_dagster.jobs import close_lane
+from optrade_dagster.schedules import close_lane_schedule
+from optrade_dagster.sensors import exchange_files_published
+from resources.lake import DUCKDB_CONFIG
+from resources.lake_io import LakeIOManager, LakeResource
+from resources.nse import ArchiveResource
+from resources.settings import Settings, load_settings
+
+
+def build_graph(settings: Settings) -> Graph:
+    """What all assets share, from the settings."""
+    calendar = load_calendar(settings.calendar.extra_csv)
+    return Graph(calendar, trading_days(calendar), settings.backfill.days_per_run, settings.market)
+
+
+def build_recipes(settings: Settings, graph: Graph) -> tuple[Recipe, ...]:
+    """Every computed table, in lineage order."""
+    assumed = settings.analytics
+    return (
+        *snapshots.recipes(graph, rate=assumed.risk_free_rate),
+        *participants.recipes(graph),
+        *analytics.recipes(tick=assumed.tick_rupees, offsets=assumed.strike_offsets),
+    )
+
+
+def build_resources(settings: Settings) -> dict[str, Any]:
+    """The adapters, from the settings."""
+    lake = LakeResource(
+        duckdb=DuckDBResource(
+            database=":memory:",
+            connection_config={**DUCKDB_CONFIG, "memory_limit": settings.lake.memory_limit},
+        ),
+        root=str(settings.lake_root),
+        market=settings.market,
+        compression_level=settings.lake.compression_level,
+        row_group_rows=settings.lake.row_group_rows,
+        lock_timeout_seconds=settings.lake.lock_timeout_seconds,
+    )
+    nse = settings.nse.model_dump() | {"base_url": settings.archive_url}
+    return {
+        "lake": lake,
+        "lake_io": LakeIOManager(
+            lake=lake, calendar_csv=[str(path) for path in settings.calendar.extra_csv]
+        ),
+        "archive": ArchiveResource(**nse),
+        "refusals": Refusals(),
+    }
+
+
+def build_defs(
+    settings: Settings, resource_overrides: Mapping[str, Any] | None = None
+) -> dg.Definitions:
+    """The whole code location; tests rebuild it with other settings or resources."""
+    with warnings.catch_warnings():
+        # Range runs (backfill policies) are a beta feature of Dagster that this project pins.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return _build_defs(settings, resource_overrides or {})
+
+
+def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg.Definitions:
+    graph = build_graph(settings)
+    recipes = build_recipes(settings, graph)
+    tables: list[Table] = [SOURCE_FILES, *FILE_TABLES.values(), *(r.table for r in recipes)]
+    job = close_lane(graph)
+    return dg.Definitions(
+        assets=[build_raw(graph), *(build_asset(graph, recipe) for recipe in recipes)],
+        asset_checks=[build_checks(graph, table) for table in tables],
+        jobs=[job],
+        schedules=[close_lane_schedule(job, graph, settings)],
+        sensors=[exchange_files_published(job, graph, settings)],
+        resources={**build_resources(settings), **resource_overrides},
+        executor=dg.in_process_executor,
+    )
+
+
+def defs() -> dg.Definitions:
+    """What Dagster calls: the code location of this environment's settings."""
+    return build_defs(load_settings())

@@ -1,0 +1,151 @@
+"""Sensors: what starts runs when something appears in the world.
+
+Belongs here: looking, and asking for runs. Does not belong here: fetching and computing.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from assets.building import Graph
+from optrade.formats.archive import is_optional
+from optrade.tables import IST
+from optrade.tables.raw import FILE_KINDS, SOURCE_FILES
+from optrade_dagster.jobs import AssetJob
+from resources.lake_io import LakeResource
+from resources.nse import Archive
+from resources.settings import CloseLaneSettings, Settings
+
+REQUIRED_KINDS = tuple(kind for kind in FILE_KINDS if not is_optional(kind))
+_ZONE = ZoneInfo(IST)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at one trading day found."""
+
+    day: date
+    published: frozenset[str]
+    blocked: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every required kind is there."""
+        return self.published.issuperset(REQUIRED_KINDS)
+
+
+def exchange_files_published(
+    job: AssetJob, graph: Graph, settings: Settings
+) -> dg.SensorDefinition:
+    """Ask the archive for files of recent trading days not yet held; one run a day when there."""
+    lane = settings.close_lane
+    simulated = settings.market == "simulated"
+
+    @dg.sensor(
+        name="exchange_files_published",
+        job=job,
+        minimum_interval_seconds=lane.poll_seconds,
+        required_resource_keys={"lake", "archive"},
+        description=(
+            "Looks for the daily files of recent trading days that are not held yet: bhavcopy and "
+            "index closes from about 18:00 IST, participants from about 19:30 to 20:30. Asks "
+            "again until found. Not published yet, holiday and blocked are different answers."
+        ),
+        default_status=(
+            dg.DefaultSensorStatus.STOPPED if simulated else dg.DefaultSensorStatus.RUNNING
+        ),
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        now = datetime.now(_ZONE)
+        seen: dict[str, list[str]] = json.loads(context.cursor or "{}")
+        days = due_days(graph, lane, now)
+        held = _held(context.resources.lake, days)
+        open_days = [d for d in days if not held[d].issuperset(REQUIRED_KINDS)]
+        with context.resources.archive.open(graph.market) as archive:
+            looks = [look_at(archive, day, held[day]) for day in open_days]
+        requests = []
+        for look in looks:
+            if should_run(look, held[look.day], seen.get(str(look.day)), lane, now):
+                requests.append(run_request(look))
+                seen[str(look.day)] = sorted(look.published)
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else reason(graph, now.date(), looks),
+            cursor=json.dumps({d: k for d, k in seen.items() if d in map(str, days)}),
+        )
+
+    return sensor
+
+
+def due_days(graph: Graph, lane: CloseLaneSettings, now: datetime) -> list[date]:
+    """The trading days whose files may be out: recent ones, today's from `ask_from` on."""
+    last = now.date() if now.time() >= time.fromisoformat(lane.ask_from) else None
+    until = last or now.date() - timedelta(days=1)
+    calendar = graph.calendar
+    return calendar.sessions(calendar.first, until)[-lane.lookback_sessions :]
+
+
+def _held(lake: LakeResource, days: Sequence[date]) -> dict[date, frozenset[str]]:
+    rows = lake.lake.read(SOURCE_FILES, days, columns=["trade_date", "kind", "status"])
+    held = rows.filter(rows["status"] == "held")
+    return {
+        day: frozenset(held.filter(held["trade_date"] == day)["kind"].to_list()) for day in days
+    }
+
+
+def look_at(archive: Archive, day: date, held: frozenset[str]) -> Look:
+    """Ask the archive for each required kind of a day that is not held."""
+    answers = {k: archive.fetch(k, day) for k in REQUIRED_KINDS if k not in held}
+    found = {k for k, a in answers.items() if a.status == "found"}
+    blocked = tuple(f"{k}: {a.detail}" for k, a in answers.items() if a.status == "blocked")
+    return Look(day, frozenset(found | held), blocked)
+
+
+def should_run(
+    look: Look,
+    held: frozenset[str],
+    asked_before: Sequence[str] | None,
+    lane: CloseLaneSettings,
+    now: datetime,
+) -> bool:
+    """One run a day: when all its files are out, or at `complete_by` with what there is.
+
+    A file that comes later still gets a run of its own; the same files never do twice.
+    """
+    news = look.published - held
+    if not news or asked_before == sorted(look.published):
+        return False
+    deadline = datetime.combine(look.day, time.fromisoformat(lane.complete_by), tzinfo=_ZONE)
+    return look.complete or now >= deadline
+
+
+def run_request(look: Look) -> dg.RunRequest:
+    """The run of one day; the key names the files, so that it is asked for once."""
+    day = look.day.isoformat()
+    return dg.RunRequest(
+        run_key=f"{day} {'+'.join(sorted(look.published))}",
+        partition_key=day,
+        tags={"optrade/files": ",".join(sorted(look.published))},
+    )
+
+
+def reason(graph: Graph, today: date, looks: Sequence[Look]) -> str:
+    """Why nothing was asked for, in words that tell waiting from trouble."""
+    return "; ".join(_reasons(graph, today, looks))
+
+
+def _reasons(graph: Graph, today: date, looks: Sequence[Look]) -> Iterator[str]:
+    if not graph.calendar.is_session(today):
+        yield f"{today} is no trading day: {graph.calendar.explain(today)}"
+    for look in looks:
+        missing = sorted(set(REQUIRED_KINDS) - look.published)
+        if look.blocked:
+            yield f"{look.day} blocked ({'; '.join(look.blocked)})"
+        elif missing:
+            yield f"{look.day} not published yet: {', '.join(missing)}"
+    if not looks:
+        yield "every recent trading day is held"

@@ -1,0 +1,53 @@
+"""Days in one call or one by one: the same rows, the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime
+
+import polars as pl
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from optrade.chain.greeks import greeks_close
+from optrade.chain.metrics import chain_metrics_close
+from optrade.chain.open_interest import open_interest_close
+from optrade.chain.premium import premium_close
+from optrade.chain.snapshot import chain_close
+from optrade.tables import TABLES
+
+Frame = pl.DataFrame
+Closes = Callable[[Frame], dict[date, datetime]]
+
+
+def everything(bhavcopy: Frame, close_of: Closes) -> dict[str, Frame]:
+    chain = chain_close(bhavcopy, TABLES["raw.index_close"].empty(), close_of(bhavcopy))
+    greeks = greeks_close(chain)
+    return {
+        "snapshots.chain_close": chain,
+        "analytics.greeks_close": greeks,
+        "analytics.chain_metrics_close": chain_metrics_close(chain, greeks),
+        "analytics.open_interest_close": open_interest_close(chain),
+        "analytics.premium_close": premium_close(chain),
+    }
+
+
+def check(bhavcopy: Frame, close_of: Closes) -> None:
+    together = everything(bhavcopy, close_of)
+    days = bhavcopy.sort("trade_date").partition_by("trade_date")
+    apart = [everything(day.sample(fraction=1, shuffle=True, seed=1), close_of) for day in days]
+    for name, frame in together.items():
+        table = TABLES[name]
+        table.pandera.validate(frame)
+        assert frame.select(table.key).is_unique().all(), name
+        assert frame.equals(pl.concat(day[name] for day in apart).sort(table.order)), name
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 2**32))
+def test_random_markets(seed: int, random_market: Callable[[int], Frame], close_of: Closes) -> None:
+    check(random_market(seed), close_of)
+
+
+def test_real_days(real_bhavcopy: Frame, close_of: Closes) -> None:
+    check(real_bhavcopy, close_of)
