@@ -19,13 +19,12 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from assets.building import Graph
 from assets.partitions import dates_of
 from optrade.quality import Inputs, Rule, evaluate, rules_for
 from optrade.tables import TABLES, Table
-from resources.lake import Lake
+from resources.lake_io import LakeResource
 
 CheckEvent = dg.AssetCheckEvaluation | dg.AssetCheckResult
 
@@ -86,7 +85,7 @@ def build_checks(graph: Graph, table: Table) -> dg.AssetChecksDefinition:
         selected = {check.name for check in context.selected_asset_check_keys}
         chosen = [kind for kind in kinds if kind.name in selected]
         rules = [rule for kind in chosen for rule in grouped[kind.name]]
-        inputs = read_inputs(context.resources.lake.lake, graph, table, rules, dates)
+        inputs = read_inputs(context.resources.lake, graph, table, rules, dates)
         for kind in chosen:
             verdicts = judge(grouped[kind.name], inputs, dates)
             broken = refused if kind is CONTRACT else {}
@@ -100,9 +99,7 @@ def build_checks(graph: Graph, table: Table) -> dg.AssetChecksDefinition:
     return checks
 
 
-def _spec(
-    graph: Graph, key: dg.AssetKey, kind: Kind, rules: Sequence[Rule]
-) -> dg.AssetCheckSpec:
+def _spec(graph: Graph, key: dg.AssetKey, kind: Kind, rules: Sequence[Rule]) -> dg.AssetCheckSpec:
     lines = [
         f"- `{rule.name}`: {rule.description} Fails above {rule.threshold:g} {rule.unit}. "
         f"*Remedy:* {rule.remedy}"
@@ -119,7 +116,7 @@ def _spec(
 
 
 def read_inputs(
-    lake: Lake, graph: Graph, table: Table, rules: Sequence[Rule], dates: Sequence[date]
+    lake: LakeResource, graph: Graph, table: Table, rules: Sequence[Rule], dates: Sequence[date]
 ) -> Inputs:
     """Read what rules look at: the dates, and the session before each where a rule asks."""
     span = list(dates)
@@ -130,103 +127,93 @@ def read_inputs(
     return Inputs(frames, graph.calendar.sessions(min(span), max(span)))
 
 
-def judge(rules: Sequence[Rule], inputs: Inputs, dates: Sequence[date]) -> pl.DataFrame:
-    """Every rule's verdict on every date, one row each, rule names and remedies included."""
-    verdicts = [
-        evaluate(rule, inputs, dates).with_columns(
-            rule=pl.lit(rule.name), remedy=pl.lit(rule.remedy)
-        )
+Verdict = dict[str, Any]
+
+
+def judge(rules: Sequence[Rule], inputs: Inputs, dates: Sequence[date]) -> list[Verdict]:
+    """Every rule's verdict on every date, as rows of `optrade.quality.evaluate` and the rule."""
+    return [
+        {**row, "rule": rule}
         for rule in rules
+        for row in evaluate(rule, inputs, dates).iter_rows(named=True)
     ]
-    return pl.concat(verdicts) if verdicts else pl.DataFrame(schema=_VERDICT_SCHEMA)
-
-
-_VERDICT_SCHEMA: dict[str, Any] = {
-    "trade_date": pl.Date(),
-    "passed": pl.Boolean(),
-    "checked": pl.Int64(),
-    "found": pl.Float64(),
-    "threshold": pl.Float64(),
-    "sample": pl.String(),
-    "detail": pl.String(),
-    "rule": pl.String(),
-    "remedy": pl.String(),
-}
 
 
 def evaluations(
     key: dg.AssetKey,
     kind: Kind,
-    verdicts: pl.DataFrame,
+    verdicts: Sequence[Verdict],
     dates: Sequence[date],
     refused: Mapping[date, str],
 ) -> Iterator[CheckEvent]:
     """One evaluation per judged or refused date of a range, then the summary over all."""
-    by_day = {
-        day: rows for (day,), rows in verdicts.partition_by("trade_date", as_dict=True).items()
-    }
+    by_day: dict[date, list[Verdict]] = {}
+    for verdict in verdicts:
+        by_day.setdefault(verdict["trade_date"], []).append(verdict)
     if len(dates) > 1:
         for day in dates:
-            rows = by_day.get(day)
-            if day in refused or (rows is not None and rows["passed"].is_not_null().any()):
+            rows = by_day.get(day, [])
+            if day in refused or any(row["passed"] is not None for row in rows):
                 yield dg.AssetCheckEvaluation(
                     asset_key=key,
                     check_name=kind.name,
                     partition=day.isoformat(),
                     severity=kind.severity,
-                    **_verdict(rows, refused.get(day)),
+                    **_summary(rows, refused.get(day)),
                 )
     yield dg.AssetCheckResult(
         asset_key=key,
         check_name=kind.name,
         severity=kind.severity,
-        **_verdict(verdicts, "\n".join(refused.values()) or None),
+        **_summary(verdicts, "\n".join(refused.values()) or None),
     )
 
 
-def _verdict(rows: pl.DataFrame | None, refusal: str | None) -> dict[str, Any]:
+def _summary(rows: Sequence[Verdict], refusal: str | None) -> dict[str, Any]:
     """What an evaluation says: passed or not, the numbers of every rule, what to do."""
-    if rows is None:
-        return {"passed": refusal is None, "description": refusal, "metadata": {}}
-    failed = rows.filter(~pl.col("passed"))
+    failed = [row for row in rows if row["passed"] is False]
     words = [refusal] if refusal else []
     words += [
-        f"{r['trade_date']} {r['rule']}: {r['detail']}: {r['sample']}. {r['remedy']}"
-        for r in failed.head(_SHOWN).iter_rows(named=True)
+        f"{row['trade_date']} {row['rule'].name}: {row['detail']}: {row['sample']}. "
+        f"{row['rule'].remedy}"
+        for row in failed[:_SHOWN]
     ]
-    words += [f"… and {failed.height - _SHOWN} more"] if failed.height > _SHOWN else []
+    words += [f"… and {len(failed) - _SHOWN} more"] if len(failed) > _SHOWN else []
     return {
         "passed": not words,
         "description": "\n".join(words) or None,
         "metadata": {
-            "rules_passed": int(rows["passed"].sum() or 0),
-            "rules_failed": failed.height,
-            "rules_without_verdict": int(rows["passed"].null_count()),
-            "rules": _rule_table(rows),
+            "rules_passed": sum(row["passed"] is True for row in rows),
+            "rules_failed": len(failed),
+            "rules_without_verdict": sum(row["passed"] is None for row in rows),
+            "rules": dg.MetadataValue.md("\n".join([_HEADING, *map(_line, _worst(rows))])),
         },
     }
 
 
 _SHOWN = 5
+_HEADING = "| rule | passed | found | threshold | checked | sample |\n|---|---|---|---|---|---|"
 
 
-def _rule_table(rows: pl.DataFrame) -> dg.MetadataValue[Any]:
-    """Every rule with what it found; over several dates, each rule's worst date."""
-    worst = (
-        rows.with_columns(_bad=~pl.col("passed").fill_null(value=True))
-        .sort("_bad", "found", descending=True, nulls_last=True, maintain_order=True)
-        .unique("rule", keep="first", maintain_order=True)
-        .sort("rule")
-    )
-    return dg.MetadataValue.md(
-        "\n".join(
-            ["| rule | passed | found | threshold | checked | sample |", "|---|---|---|---|---|---|"]
-            + [
-                f"| {r['rule']} | {_PASSED[r['passed']]} | {_number(r['found'])} "
-                f"| {_number(r['threshold'])} | {r['checked']} | {r['sample'] or ''} |"
-                for r in worst.iter_rows(named=True)
-            ]
-        )
+def _worst(rows: Sequence[Verdict]) -> list[Verdict]:
+    """Each rule's worst verdict: a failure before a pass, a larger finding before a smaller."""
+    worst: dict[str, Verdict] = {}
+    for row in rows:
+        name = row["rule"].name
+        if name not in worst or _badness(row) > _badness(worst[name]):
+            worst[name] = row
+    return list(worst.values())
+
+
+def _badness(row: Verdict) -> tuple[bool, bool, float]:
+    found = row["found"]
+    return (row["passed"] is False, found is not None, found or 0.0)
+
+
+def _line(row: Verdict) -> str:
+    return (
+        f"| {row['rule'].name} | {_PASSED[row['passed']]} | {_number(row['found'])} "
+        f"| {_number(row['threshold'])} | {row['checked']} | {row['sample'] or ''} |"
     )
 
 

@@ -96,6 +96,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
     )
 
 
+@dg.definitions
 def defs() -> dg.Definitions:
     """What Dagster calls: the code location of this environment's settings."""
     return build_defs(load_settings())

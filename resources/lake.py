@@ -1,8 +1,8 @@
 """The lake: DuckLake tables over immutable Parquet, committed whole or not at all.
 
 Belongs here: opening a lake, its birth mark, the commit protocol, reading, time travel.
-Does not belong here: Dagster (see `lake_io`), upkeep (see `lake_upkeep`), encoding
-(see `lake_files`).
+Does not belong here: Dagster (see `lake_io`), keeping tables and files in order (see
+`lake_upkeep`), where files are and how they are encoded (see `lake_files`).
 
 Commit protocol: every slice is checked and written to new Parquet files first; then, under the
 one writer lock, a single transaction deletes the old slices, adds the new files and states who
@@ -14,86 +14,68 @@ from __future__ import annotations
 import importlib.resources
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import date, datetime
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import duckdb
-import filelock
 import polars as pl
 
 from optrade.tables import IST, TABLES, Table
 from resources.lake_files import (
+    CATALOG,
+    CommitResult,
     EncodedSlice,
+    LakeError,
+    LakeLocation,
+    Market,
     ParquetFormat,
+    Plan,
+    Slice,
+    SliceRefused,
+    SliceResult,
+    checked,
+    day_of,
     encode,
     same_content,
-    slice_path,
-    write_durably,
+)
+from resources.lake_upkeep import (
+    attach_for_writing,
+    attached_for_reading,
+    birth_statements,
+    older_table_as_declared,
+    stored_columns,
+    table_statements,
+    was_born,
 )
 
-Market = Literal["real", "simulated"]
-CATALOG = "lake"
-LAYOUT = 1
-_BIRTH = f"{CATALOG}.optrade.birth"
-_SOURCES: Mapping[Market, frozenset[str]] = {
-    "real": frozenset({"exchange", "kite"}),
-    "simulated": frozenset({"simulated"}),
-}
+__all__ = [
+    "CATALOG",
+    "DUCKDB_CONFIG",
+    "CommitResult",
+    "Lake",
+    "LakeError",
+    "LakeLocation",
+    "Market",
+    "Plan",
+    "Slice",
+    "SliceRefused",
+    "SliceResult",
+    "checked",
+]
+
+_READS = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
 DUCKDB_CONFIG: Mapping[str, str] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
-
-
-class LakeError(RuntimeError):
-    """The lake cannot do what was asked; the message says what to do next."""
-
-
-class SliceRefused(ValueError):
-    """A frame that must not be committed: the lake is untouched."""
-
-
-@dataclass(frozen=True)
-class Slice:
-    """What the rows of `dates` of one table shall be from now on.
-
-    `frame` holds the rows of all those dates. A date without rows is refused unless
-    `empties_dates` says that emptying it is meant.
-    """
-
-    table: Table
-    dates: tuple[date, ...]
-    frame: pl.DataFrame
-    empties_dates: bool = False
-
-
-@dataclass(frozen=True)
-class SliceResult:
-    """What a commit did to one date of one table."""
-
-    rows: int
-    sha256: str | None
-    changed: bool
-
-
-@dataclass(frozen=True)
-class CommitResult:
-    """What a commit did; not `changed` when all content was already there."""
-
-    slices: Mapping[str, Mapping[date, SliceResult]]
-    changed: bool
+Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 
 def extension_path(name: str) -> str:
     """Path of a DuckDB extension shipped as a Python package (no network at run time)."""
     package = importlib.resources.files(f"duckdb_extension_{name}")
     return str(package / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension")
-
-
-Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 
 @contextmanager
@@ -104,47 +86,6 @@ def plain_connection() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
     finally:
         connection.close()
-
-
-@dataclass(frozen=True)
-class LakeLocation:
-    """Where a lake lives: its root folder; the catalog and data follow from it."""
-
-    root: Path
-    market: Market
-
-    @property
-    def catalog(self) -> Path:
-        """The SQLite catalog."""
-        return self.root / "catalog.sqlite"
-
-    @property
-    def data(self) -> Path:
-        """Folder of the Parquet files."""
-        return self.root / "data"
-
-    @property
-    def lock(self) -> Path:
-        """The one writer lock."""
-        return self.root / ".write.lock"
-
-    def attach(self, *, read_only: bool, as_known_at: datetime | None = None) -> str:
-        """The statement that attaches this lake as `lake`, now or as it was known once."""
-        options = [
-            f"DATA_PATH '{_quoted(self.data)}/'",
-            "DATA_INLINING_ROW_LIMIT 0",
-            "META_JOURNAL_MODE 'WAL'",
-            "META_BUSY_TIMEOUT 10000",
-            *(["READ_ONLY"] if read_only else []),
-            *([f"SNAPSHOT_TIME '{as_known_at.isoformat()}'"] if as_known_at else []),
-        ]
-        return (
-            f"ATTACH 'ducklake:sqlite:{_quoted(self.catalog)}' AS {CATALOG} ({', '.join(options)})"
-        )
-
-
-def _quoted(path: Path) -> str:
-    return path.as_posix().replace("'", "''")
 
 
 class Lake:
@@ -163,8 +104,9 @@ class Lake:
     ) -> None:
         self._connection = connection
         self.location = location
-        self._style = style
+        self.style = style
         self._lock_timeout_seconds = lock_timeout_seconds
+        self._read_only = False
 
     @classmethod
     @contextmanager
@@ -182,110 +124,67 @@ class Lake:
 
         `as_known_at` (timezone-aware, implies `read_only`) shows the rows of that moment.
 
-        Raises `LakeError` when there is none to read, or when it was born in the other market.
+        Raises `LakeError` when there is none to read, when it was born in the other market, and
+        when its tables are not as declared and cannot be brought there without losing rows.
         """
         read_only = read_only or as_known_at is not None
-        if read_only and not location.catalog.exists():
+        if as_known_at is not None and as_known_at.tzinfo is None:
+            raise LakeError(
+                f"as_known_at is {as_known_at.isoformat()}, found without a timezone; expected "
+                f"one with it, such as {as_known_at.isoformat()}+05:30."
+            )
+        if read_only and not location.exists():
             raise LakeError(
                 f"There is no {location.market} lake at {location.root}. Fill one first: "
                 "`optrade demo` (simulated) or `optrade backfill --from D --to D` (real)."
             )
-        location.data.mkdir(parents=True, exist_ok=True)
         with connect() as connection:
-            for name in ("ducklake", "sqlite_scanner"):
+            for name in location.extensions:
                 path = extension_path(name).replace("'", "''")
                 connection.execute(f"LOAD '{path}'")
+            # GLOBAL, because the cursors that run the queries inherit no session's settings.
+            connection.execute(f"SET GLOBAL TimeZone='{IST}'")
             lake = cls(connection, location, style or ParquetFormat(), lock_timeout_seconds)
             if read_only:
                 lake._attach_existing(as_known_at)
             else:
                 lake._attach_or_create()
-            connection.execute(f"SET TimeZone='{IST}'")
-            lake._check_birth()
             yield lake
 
     def _attach_existing(self, as_known_at: datetime | None) -> None:
-        try:
-            self._connection.execute(self.location.attach(read_only=True, as_known_at=as_known_at))
-        except duckdb.Error as error:
-            if as_known_at is None or "snapshot" not in str(error).lower():
-                raise
+        self._read_only = True
+        if attached_for_reading(self._connection, self.location, as_known_at):
+            return
+        with self.writer_lock():  # Its creator may be at work: wait, then look again.
+            pass
+        if not attached_for_reading(self._connection, self.location, as_known_at):
             raise LakeError(
-                f"Nothing was known yet at {as_known_at.isoformat()}: the lake at "
-                f"{self.location.root} is younger. Ask for a later moment."
-            ) from error
+                f"The lake at {self.location.root} was begun but never finished. Any run that "
+                "writes finishes it: `optrade demo` (simulated) or `optrade backfill` (real)."
+            )
 
     def _attach_or_create(self) -> None:
+        self.location.prepare()
         with self.writer_lock():
-            self._connection.execute(self.location.attach(read_only=False))
-            have = {
-                f"{schema}.{name}"
-                for schema, name in self._connection.execute(
-                    "SELECT table_schema, table_name FROM information_schema.tables "
-                    f"WHERE table_catalog = '{CATALOG}'"
-                ).fetchall()
-            }
-            statements = [
-                statement
-                for table in TABLES.values()
-                if table.full_name not in have
-                for statement in table.ddl(CATALOG)
-            ]
-            if "optrade.birth" not in have:
-                statements += [
-                    f"CREATE SCHEMA IF NOT EXISTS {CATALOG}.optrade",
-                    f"CREATE TABLE {_BIRTH}(market VARCHAR, born_at TIMESTAMPTZ, layout INTEGER)",
-                    f"INSERT INTO {_BIRTH} VALUES ('{self.location.market}', now(), {LAYOUT})",
-                ]
-            if statements:
-                with self._transaction(self._connection):
-                    for statement in statements:
-                        self._connection.execute(statement)
-
-    def _check_birth(self) -> None:
-        born = self.sql(f"SELECT market, layout FROM {_BIRTH}").rows()
-        if born != [(self.location.market, LAYOUT)]:
-            raise LakeError(
-                f"The lake at {self.location.root} was born {born}, and a lake refuses any other "
-                f"kind; asked for {(self.location.market, LAYOUT)}. Choose another "
-                "OPTRADE_HOME, or set OPTRADE_MARKET to the market this lake was born in."
-            )
+            attach_for_writing(self._connection, self.location)
+            with self.cursor() as cursor:
+                new = not was_born(cursor, self.location)
+                statements = birth_statements(self.location) if new else []
+                statements += table_statements(stored_columns(cursor), TABLES, self.location.root)
+                if statements:
+                    with _transaction(cursor):
+                        for statement in statements:
+                            cursor.execute(statement)
 
     @contextmanager
     def writer_lock(self) -> Iterator[None]:
         """Hold the one writer lock; the operating system frees it when a process dies.
 
-        Raises `LakeError` when another writer keeps it longer than the configured wait.
+        Not reentrant: `commit` takes it itself. Raises `LakeError` when another writer keeps it
+        longer than the configured wait.
         """
-        lock = filelock.FileLock(self.location.lock, timeout=self._lock_timeout_seconds)
-        try:
-            lock.acquire()
-        except filelock.Timeout as error:
-            raise LakeError(
-                f"Another writer held {self.location.lock} for over "
-                f"{self._lock_timeout_seconds:.0f} s. Look for a hanging run in the UI, then retry."
-            ) from error
-        try:
+        with self.location.writer_lock(self._lock_timeout_seconds):
             yield
-        finally:
-            lock.release()
-
-    @contextmanager
-    def _transaction(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        cursor.execute("BEGIN")
-        try:
-            yield
-            cursor.execute("COMMIT")
-        except BaseException:
-            self._rollback(cursor)
-            raise
-
-    @staticmethod
-    def _rollback(cursor: duckdb.DuckDBPyConnection) -> None:
-        try:
-            cursor.execute("ROLLBACK")
-        except duckdb.TransactionException:
-            return  # A failed COMMIT has already ended the transaction.
 
     def commit(
         self, slices: Sequence[Slice], *, author: str, provenance: Mapping[str, Any]
@@ -297,86 +196,95 @@ class Lake:
         snapshot together with each slice's row count and hash.
 
         Raises `SliceRefused` for a frame that breaks its table's contract, `LakeError` when the
-        writer lock cannot be had, `OSError` when the disk refuses: the old rows then stand.
+        writer lock cannot be had or the disk refuses: the old rows then stand.
         """
-        encoded = [(s, self._encode(s)) for s in slices]
-        with self.writer_lock():
-            cursor = self._connection.cursor()
-            plans = [self._plan(cursor, s, parts) for s, parts in encoded]
+        names = [part.table.full_name for part in slices]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise SliceRefused(
+                f"{', '.join(twice)}: found more than one slice in a commit; expected one, whose "
+                "frame holds the rows of all its dates. Join them."
+            )
+        encoded = [(part.table, part.dates, self._encode(part)) for part in slices]
+        with self.writer_lock(), self.cursor() as cursor:
+            plans = [self._plan(cursor, *part) for part in encoded]
             changes = [plan for plan in plans if plan.new or plan.gone]
             if changes:
-                self._write_files(changes)
-                self._commit_files(cursor, changes, author, provenance)
-        return CommitResult(
-            {p.slice.table.full_name: p.results() for p in plans}, changed=bool(changes)
-        )
+                message = f"replace {', '.join(plan.table.full_name for plan in changes)}"
+                self.publish(cursor, changes, author, message, provenance)
+        return CommitResult({p.table.full_name: p.results() for p in plans}, changed=bool(changes))
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor of one's own on the open lake, for this package's modules."""
+        with closing(self._connection.cursor()) as cursor:
+            cursor.execute(f"USE {CATALOG}")
+            yield cursor
 
     def _encode(self, part: Slice) -> list[EncodedSlice]:
         frame = checked(part, self.location.market)
         by_day = frame.partition_by("trade_date", as_dict=True, maintain_order=True)
-        return [
-            encode(day, rows, self._style)
-            for (day,), rows in by_day.items()  # type: ignore[misc]
-        ]
+        return [encode(day, rows, self.style) for (day,), rows in by_day.items()]
 
     def _plan(
-        self, cursor: duckdb.DuckDBPyConnection, part: Slice, encoded: list[EncodedSlice]
-    ) -> _Plan:
-        live = self.live_files(part.table, part.dates, cursor=cursor)
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        table: Table,
+        dates: tuple[date, ...],
+        encoded: list[EncodedSlice],
+    ) -> Plan:
+        live = self.live_files(table, dates, cursor=cursor)
         same = {
             e.day
             for e in encoded
             if len(files := live.get(e.day, [])) == 1 and same_content(files[0], e)
         }
         have = {e.day for e in encoded}
-        return _Plan(
-            slice=part,
+        return Plan(
+            table=table,
             kept=[e for e in encoded if e.day in same],
             new=[e for e in encoded if e.day not in same],
-            gone=[d for d in part.dates if d not in have and d in live],
+            gone=[day for day in sorted(set(dates)) if day not in have and day in live],
         )
 
-    def _write_files(self, plans: Sequence[_Plan]) -> None:
-        """Write all new files; on failure none stays (a crash leaves orphans: see upkeep)."""
+    def publish(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        plans: Sequence[Plan],
+        author: str,
+        message: str,
+        provenance: Mapping[str, Any],
+        verify: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Write the plans' new files and swap them in, in one transaction.
+
+        The caller holds the writer lock. `verify` runs just before the commit and stops it by
+        raising. Files written for a commit that did not come about are removed; those a crash
+        leaves are orphans (see `lake_upkeep`).
+        """
+        extra = {**provenance, "slices": {p.table.full_name: p.story() for p in plans}}
+        closed = False
         try:
             for plan in plans:
                 for part in plan.new:
-                    path = slice_path(self.location.data, plan.slice.table, part)
-                    write_durably(path, part.content)
-                    plan.paths.append(path)
-        except BaseException:
-            for path in [path for plan in plans for path in plan.paths]:
-                path.unlink(missing_ok=True)
-            raise
-
-    def _commit_files(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        plans: Sequence[_Plan],
-        author: str,
-        provenance: Mapping[str, Any],
-    ) -> None:
-        names = ", ".join(plan.slice.table.full_name for plan in plans)
-        extra = {**provenance, "slices": {p.slice.table.full_name: p.story() for p in plans}}
-        with self._transaction(cursor):
-            for plan in plans:
-                table = plan.slice.table
-                dates = [e.day for e in plan.new] + plan.gone
+                    plan.paths.append(self.location.put(plan.table, part))
+            with _transaction(cursor):
+                for plan in plans:
+                    _swap(cursor, plan)
                 cursor.execute(
-                    f"DELETE FROM {CATALOG}.{table.full_name} WHERE trade_date IN "
-                    f"(SELECT unnest(?::DATE[]))",
-                    [dates],
+                    f"CALL {CATALOG}.set_commit_message(?, ?, extra_info => ?)",
+                    [author, message, json.dumps(extra, default=str)],
                 )
-                if plan.paths:
-                    cursor.execute(
-                        f"CALL ducklake_add_data_files('{CATALOG}', '{table.name}', ?, "
-                        f"schema => '{table.group}', hive_partitioning => true)",
-                        [[path.as_posix() for path in plan.paths]],
-                    )
-            cursor.execute(
-                f"CALL {CATALOG}.set_commit_message(?, ?, extra_info => ?)",
-                [author, f"replace {names}", json.dumps(extra, default=str)],
-            )
+                verify()
+                closed = True
+        except BaseException as error:
+            if not closed:
+                self.location.discard(path for plan in plans for path in plan.paths)
+            if not isinstance(error, OSError | duckdb.Error):
+                raise
+            raise LakeError(
+                f"The lake at {self.location.root} could not store this ({message}): {error}. The "
+                "old rows stand. If the disk is full, free some space; then run again."
+            ) from error
 
     def live_files(
         self,
@@ -385,22 +293,23 @@ class Lake:
         *,
         cursor: duckdb.DuckDBPyConnection | None = None,
     ) -> dict[date, list[str]]:
-        """The data files that hold each date's rows now (all dates when none are given)."""
-        rows = (
-            (cursor or self._connection.cursor())
-            .execute(
-                f"SELECT data_file FROM ducklake_list_files('{CATALOG}', ?, schema => ?)",
-                [table.name, table.group],
-            )
-            .fetchall()
-        )
+        """The files that hold each date's rows now (all dates when none are given).
+
+        A file some of whose rows were deleted counts with the file that says which.
+        """
+        if cursor is None:
+            with self.cursor() as own:
+                return self.live_files(table, dates, cursor=own)
+        rows = cursor.execute(
+            f"SELECT data_file, delete_file FROM ducklake_list_files('{CATALOG}', ?, schema => ?)",
+            [table.name, table.group],
+        ).fetchall()
         wanted = None if dates is None else set(dates)
         files: dict[date, list[str]] = {}
-        for (path,) in rows:
-            marker = next(part for part in Path(path).parts if part.startswith("trade_date="))
-            day = date.fromisoformat(marker.removeprefix("trade_date="))
+        for path, deletions in rows:
+            day = day_of(path)
             if wanted is None or day in wanted:
-                files.setdefault(day, []).append(path)
+                files.setdefault(day, []).extend(name for name in (path, deletions) if name)
         return files
 
     def read(
@@ -410,89 +319,77 @@ class Lake:
         *,
         columns: Sequence[str] | None = None,
         where: str | None = None,
+        cursor: duckdb.DuckDBPyConnection | None = None,
     ) -> pl.DataFrame:
-        """The rows of those dates (and a condition in SQL), sorted as the table declares."""
-        names = list(columns or table.schema)
-        picked = ", ".join(f'"{name}"' for name in names)
-        frame = self.sql(
-            f"SELECT {picked} FROM {CATALOG}.{table.full_name} "
-            "WHERE trade_date IN (SELECT unnest(?::DATE[]))" + (f" AND ({where})" if where else ""),
-            [list(dates)],
-        )
-        frame = frame.cast({name: table.schema[name] for name in names})  # type: ignore[arg-type]
-        order = [name for name in table.order if name in names]
-        return frame.sort(order, maintain_order=True)
+        """The rows of those dates (and a condition in SQL), sorted as the table declares.
+
+        In a lake that is older than the table there are no rows; in one older than a nullable
+        column it is null. With a `cursor` the read takes part in that cursor's transaction.
+        """
+        if cursor is None:
+            with self.cursor() as own:
+                return self.read(table, dates, columns=columns, where=where, cursor=own)
+        types = {name: table.column(name).dtype for name in columns or table.schema}
+        picked = ", ".join(f'"{name}"' for name in types)
+        condition = "WHERE trade_date IN (SELECT unnest(?::DATE[]))"
+        condition += f" AND ({where})" if where else ""
+
+        def rows_of(source: str) -> pl.DataFrame:
+            return cursor.execute(f"SELECT {picked} FROM {source} {condition}", [list(dates)]).pl()
+
+        try:
+            frame = rows_of(f"{CATALOG}.{table.full_name}")
+        except (duckdb.BinderException, duckdb.CatalogException):
+            have = stored_columns(cursor)
+            if table.full_name not in have:
+                return pl.DataFrame(schema=types)
+            source = older_table_as_declared(have, table, self.location.root)
+            if source is None:
+                raise
+            frame = rows_of(source)
+        frame = frame.cast(types)  # type: ignore[arg-type]
+        order = [name for name in dict.fromkeys((*table.order, *table.key)) if name in types]
+        return frame.sort(order, maintain_order=True) if order else frame
 
     def sql(self, query: str, parameters: Sequence[Any] = ()) -> pl.DataFrame:
-        """Run a query; tables are named `<group>.<table>`."""
-        cursor = self._connection.cursor()
-        cursor.execute(f"USE {CATALOG}")
-        return cursor.execute(query, list(parameters)).pl()
+        """Run a query; tables are named `<group>.<table>`.
+
+        Raises `LakeError` for a statement that would write past the commit protocol.
+        """
+        with self.cursor() as cursor:
+            if not self._read_only:
+                kinds = {statement.type for statement in cursor.extract_statements(query)}
+                if others := sorted(kind.name for kind in kinds - _READS):
+                    raise LakeError(
+                        f"Found {', '.join(others)} in a query on a lake open for writing; "
+                        "expected SELECT only. Use Lake.commit(), or open it read_only."
+                    )
+            return cursor.execute(query, list(parameters)).pl()
 
 
-@dataclass
-class _Plan:
-    """One slice's commit: what stays, what is new, which dates empty, which files were written."""
-
-    slice: Slice
-    kept: list[EncodedSlice]
-    new: list[EncodedSlice]
-    gone: list[date]
-    paths: list[Path] = field(default_factory=list)
-
-    def results(self) -> dict[date, SliceResult]:
-        results = {e.day: SliceResult(e.rows, e.sha256, changed=False) for e in self.kept}
-        results |= {e.day: SliceResult(e.rows, e.sha256, changed=True) for e in self.new}
-        results |= {day: SliceResult(0, None, changed=True) for day in self.gone}
-        return dict(sorted(results.items()))
-
-    def story(self) -> dict[str, dict[str, Any]]:
-        return {
-            str(day): {"rows": result.rows, "sha256": result.sha256}
-            for day, result in self.results().items()
-            if result.changed
-        }
-
-
-def checked(part: Slice, market: Market) -> pl.DataFrame:
-    """The slice's rows in their table's order, or `SliceRefused` saying what is wrong.
-
-    Checks what the catalog does not: columns by name and type, rows inside the dates, no empty
-    date unless meant, no duplicate key, and sources that belong to this market.
-    """
-    table, frame = part.table, part.frame
-    where = (
-        f"{table.full_name} {part.dates[0]}..{part.dates[-1]}" if part.dates else table.full_name
+def _swap(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> None:
+    """Replace the plan's dates by its new files, inside the caller's transaction."""
+    table = plan.table
+    dates = [part.day for part in plan.new] + plan.gone
+    cursor.execute(
+        f"DELETE FROM {CATALOG}.{table.full_name} WHERE trade_date IN (SELECT unnest(?::DATE[]))",
+        [dates],
     )
-    if dict(frame.schema) != table.schema:
-        found = {n: t for n, t in frame.schema.items() if table.schema.get(n) != t}
-        missing = [n for n in table.schema if n not in frame.schema]
-        raise SliceRefused(
-            f"{where}: found columns {found or 'in another order'}, missing {missing}; expected "
-            "exactly the table's columns, types and order. Use Table.conform()."
+    if plan.paths:
+        cursor.execute(
+            f"CALL ducklake_add_data_files('{CATALOG}', '{table.name}', ?, "
+            f"schema => '{table.group}', hive_partitioning => true)",
+            [plan.paths],
         )
-    days = set(frame["trade_date"].unique())
-    if outside := sorted(days - set(part.dates)):
-        raise SliceRefused(
-            f"{where}: found rows of {outside[:3]}; expected only the slice's dates."
-        )
-    if (missing_days := sorted(set(part.dates) - days)) and not part.empties_dates:
-        raise SliceRefused(
-            f"{where}: found no rows for {missing_days[:3]}; expected some. Leave the date out, or "
-            "say that emptying it is meant."
-        )
-    doubled = frame.filter(frame.select(table.key).is_duplicated())
-    if doubled.height:
-        sample = doubled.select(table.key).row(0)
-        raise SliceRefused(
-            f"{where}: found {doubled.height} rows that share a key, such as {sample}; expected "
-            f"one row per {', '.join(table.key)}."
-        )
-    if "source" in table.schema:
-        foreign = sorted(set(frame["source"].unique()) - _SOURCES[market])
-        if foreign:
-            raise SliceRefused(
-                f"{where}: found rows whose source is {foreign}; a {market} lake accepts only "
-                f"{sorted(_SOURCES[market])}. Real and simulated data never share a lake."
-            )
-    return frame.sort(table.order, maintain_order=True)
+
+
+@contextmanager
+def _transaction(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    cursor.execute("BEGIN")
+    try:
+        yield
+        cursor.execute("COMMIT")
+    except BaseException:
+        with suppress(duckdb.Error):  # A failed COMMIT has already ended the transaction.
+            cursor.execute("ROLLBACK")
+        raise

@@ -12,7 +12,7 @@ reports exactly the dates that were stored, each with its own numbers and conten
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date
@@ -77,7 +77,9 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     compression_level: int = 3
     row_group_rows: int = 131_072
     lock_timeout_seconds: float = 120.0
+    cache_mb: float = 2048.0
 
+    _frames: dict[str, pl.DataFrame] = PrivateAttr(default_factory=dict)
     _stack: ExitStack = PrivateAttr(default_factory=ExitStack)
     _lake: Lake | None = PrivateAttr(default=None)
 
@@ -96,8 +98,9 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return self._lake
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
-        """Close the lake."""
+        """Close the lake and forget what the run read and wrote."""
         self._lake = None
+        self._frames.clear()
         self._stack.close()
 
     def commit(
@@ -105,7 +108,39 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     ) -> CommitResult:
         """Commit slices in the name of a run."""
         provenance = {"run_id": run_id, "code_versions": dict(code_versions)}
-        return self.lake.commit(slices, author=f"dagster run {run_id}", provenance=provenance)
+        commit = self.lake.commit(slices, author=f"dagster run {run_id}", provenance=provenance)
+        for part in slices:
+            self._remember(part.table, part.frame)
+        return commit
+
+    def _remember(self, table: Table, frame: pl.DataFrame) -> None:
+        """Keep what this run has committed for the steps that read it, within `cache_mb`."""
+        self._frames.pop(table.full_name, None)
+        held = sum(kept.estimated_size("mb") for kept in self._frames.values())
+        if held + frame.estimated_size("mb") <= self.cache_mb:
+            self._frames[table.full_name] = frame.sort(table.order, maintain_order=True)
+
+    def read(
+        self,
+        table: Table,
+        dates: Sequence[date],
+        *,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+    ) -> pl.DataFrame:
+        """The rows of those dates: what this run committed from memory, the rest from the lake."""
+        kept = self._frames.get(table.full_name)
+        if kept is None:
+            return self.lake.read(table, dates, columns=columns, where=where)
+        known = set(kept["trade_date"].unique())
+        frame = kept if known.issubset(dates) else kept.filter(pl.col("trade_date").is_in(dates))
+        frame = frame.filter(pl.sql_expr(where)) if where else frame
+        frame = frame.select(columns) if columns else frame
+        if others := [day for day in dates if day not in known]:
+            rest = self.lake.read(table, others, columns=columns, where=where)
+            order = [name for name in table.order if name in frame.columns]
+            frame = pl.concat([frame, rest]).sort(order, maintain_order=True)
+        return frame
 
 
 class LakeIOManager(dg.ConfigurableIOManager):
@@ -125,7 +160,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
         metadata = context.definition_metadata
         if before := int(metadata.get("sessions_before", 0)):
             dates = self._earlier(dates[0], before) + dates
-        return self.lake.lake.read(
+        return self.lake.read(
             table, dates, columns=metadata.get("columns"), where=metadata.get("where")
         )
 

@@ -146,17 +146,17 @@ class BackfillSettings(_Group):
     """Runs over past dates."""
 
     days_per_run: int = Field(
-        366,
+        128,
         ge=1,
         le=10_000,
-        description="Most trading days in one run. A single large run costs least; smaller ones "
-        "use several cores and show progress in the UI earlier.",
+        description="Most trading days in one run. A single large run costs least but holds its "
+        "days in memory (about 20 MB for a full exchange day).",
     )
-    dates_per_batch: int = Field(
-        64,
+    concurrent_runs: int = Field(
+        2,
         ge=1,
-        le=1_000,
-        description="Trading days a run holds in memory at a time. Lower it on small machines.",
+        le=64,
+        description="Most runs at a time, of backfills and of everything else. About one a core.",
     )
 
 

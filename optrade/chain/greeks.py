@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from optrade.chain.division import quotient
+from optrade.division import quotient
 from optrade.contracts import TICK
 from optrade.pricing import black76
 from optrade.tables import TABLES

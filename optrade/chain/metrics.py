@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from optrade.chain.division import quotient
+from optrade.division import quotient
 from optrade.tables import TABLES
 
 _DAY: Final = ("trade_date", "underlying")

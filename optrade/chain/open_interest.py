@@ -10,7 +10,7 @@ from typing import Final
 
 import polars as pl
 
-from optrade.chain.division import quotient
+from optrade.division import quotient
 from optrade.tables import TABLES
 
 _SIDE: Final = ("trade_date", "underlying", "expiry", "option_type")

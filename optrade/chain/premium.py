@@ -11,7 +11,7 @@ from typing import Final
 
 import polars as pl
 
-from optrade.chain.division import quotient
+from optrade.division import quotient
 from optrade.contracts import fill_buckets
 from optrade.tables import TABLES
 

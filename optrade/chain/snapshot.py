@@ -14,7 +14,7 @@ from typing import Final
 
 import polars as pl
 
-from optrade.chain.division import quotient
+from optrade.division import quotient
 from optrade.contracts import UNDERLYINGS, expiry_buckets, strike_ladder
 from optrade.pricing.forward import RATE, forwards
 from optrade.tables import IST, TABLES, TIMESTAMP

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from optrade.chain.division import quotient
+from optrade.division import quotient
 
 VALUES = np.random.default_rng(0).uniform(1, 5000, 1000)
 DIVISOR = 50610.51094015525

@@ -1,6 +1,7 @@
 """Division that gives the same bits whatever else is in the frame.
 
-Belongs here: the one workaround below. Does not belong here: figures with a meaning.
+Belongs here: dividing one expression by another, for every figure that enters a table. Does not
+belong here: figures with a meaning (see the rooms that use it).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import polars as pl
 
 
 def quotient(numerator: pl.Expr, denominator: pl.Expr | float) -> pl.Expr:
-    """Divide row by row, correctly rounded, row by row; null where either is.
+    """Divide row by row, correctly rounded; null where either is.
 
     Polars divides a column by a scalar (a literal, or a column it knows to be constant, such as
     one that came out of a join with a single row) by multiplying with the reciprocal, which

@@ -1,0 +1,209 @@
+"""One Dagster backfill over trading days: requested, driven to its end, watched.
+
+Belongs here: handing a backfill to the instance, running the daemon's part when no daemon
+lives, and following progress. Does not belong here: what is printed (see `cli`, `report`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import dagster as dg
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.storage.tags import BACKFILL_ID_TAG
+from dagster._core.utils import make_new_backfill_id
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._daemon.backfill import execute_backfill_iteration
+from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
+
+from optrade_dagster.home import workspace_file
+from resources.settings import Settings
+
+_POLL_SECONDS = 0.5
+_HEARTBEAT_SECONDS = 50.0
+_LOG = logging.getLogger("optrade.backfill")
+
+
+class BackfillError(RuntimeError):
+    """The backfill could not be requested or carried out; the message says why."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a backfill is: runs it has begun and finished, and steps over all begun runs."""
+
+    status: str
+    runs: int
+    runs_finished: int
+    steps: int
+    steps_finished: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a backfill ended."""
+
+    backfill_id: str
+    status: str
+    run_ids: tuple[str, ...]
+    failed_run_ids: tuple[str, ...]
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every run succeeded."""
+        return not self.failed_run_ids and self.status == BulkActionStatus.COMPLETED_SUCCESS.value
+
+
+def run_backfill(
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    days: Sequence[date],
+    select: str | None,
+    watch: Callable[[Progress], None],
+) -> Outcome:
+    """Materialize assets over trading days as one backfill, and stay until it ends.
+
+    A living daemon (of `optrade up`) is left to do its work; without one this process does the
+    daemon's part. Raises `BackfillError` when the code location does not load or the selection
+    names nothing.
+    """
+    target = WorkspaceFileTarget([str(workspace_file(settings))])
+    with (
+        WorkspaceProcessContext(instance, target, code_server_log_level="WARNING") as workspace,
+        _queue() as queue,
+    ):
+        backfill_id = _request(instance, workspace, days, select)
+        while True:
+            backfill = instance.get_backfill(backfill_id)
+            if backfill is None:
+                raise BackfillError(f"Backfill {backfill_id} was deleted while it ran.")
+            watch(_progress(instance, backfill))
+            if backfill.status in _ENDED:
+                return _outcome(instance, backfill)
+            if not _daemon_lives(instance):
+                _drive(workspace, queue)
+            time.sleep(_POLL_SECONDS)
+
+
+_ENDED = (
+    BulkActionStatus.COMPLETED,
+    BulkActionStatus.COMPLETED_SUCCESS,
+    BulkActionStatus.COMPLETED_FAILED,
+    BulkActionStatus.FAILED,
+    BulkActionStatus.CANCELED,
+)
+
+
+@contextmanager
+def _queue() -> Iterator[QueuedRunCoordinatorDaemon]:
+    with QueuedRunCoordinatorDaemon(interval_seconds=1) as queue:
+        yield queue
+
+
+def _request(
+    instance: dg.DagsterInstance,
+    workspace: WorkspaceProcessContext,
+    days: Sequence[date],
+    select: str | None,
+) -> str:
+    request = workspace.create_request_context()
+    for entry in request.get_code_location_entries().values():
+        if entry.load_error:
+            raise BackfillError(f"The code location does not load:\n{entry.load_error}")
+    graph = request.asset_graph
+    selection = dg.AssetSelection.from_string(select) if select else dg.AssetSelection.all()
+    keys = sorted(selection.resolve(graph))
+    if not keys:
+        raise BackfillError(
+            f'--select {select!r} names no asset. Try `group:participants`, `key:"raw/*"` or '
+            '`+key:"analytics/premium_close"`.'
+        )
+    first, last = days[0].isoformat(), days[-1].isoformat()
+    backfill = PartitionBackfill.from_asset_partitions(
+        backfill_id=make_new_backfill_id(),
+        asset_graph=graph,
+        partition_names=[day.isoformat() for day in days],
+        asset_selection=keys,
+        backfill_timestamp=datetime.now(UTC).timestamp(),
+        tags={"optrade/command": "backfill"},
+        dynamic_partitions_store=instance,
+        all_partitions=False,
+        title=f"{first} to {last}",
+        description=f"{len(days)} trading days, {len(keys)} assets",
+        run_config=None,
+    )
+    instance.add_backfill(backfill)
+    return backfill.backfill_id
+
+
+def _daemon_lives(instance: dg.DagsterInstance) -> bool:
+    beat = instance.get_daemon_heartbeats().get("BACKFILL")
+    return beat is not None and time.time() - beat.timestamp < _HEARTBEAT_SECONDS
+
+
+def _drive(workspace: WorkspaceProcessContext, queue: QueuedRunCoordinatorDaemon) -> None:
+    """Do once what the daemon does: plan the next runs, launch queued ones."""
+    for problem in execute_backfill_iteration(workspace, _LOG):
+        if problem is not None:
+            raise BackfillError(str(problem))
+    for problem in queue.run_iteration(workspace):
+        if isinstance(problem, Exception):
+            raise BackfillError(str(problem))
+
+
+def _runs(instance: dg.DagsterInstance, backfill_id: str) -> Sequence[dg.DagsterRun]:
+    return instance.get_runs(dg.RunsFilter(tags={BACKFILL_ID_TAG: backfill_id}))
+
+
+def _progress(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> Progress:
+    runs = _runs(instance, backfill.backfill_id)
+    steps = finished = 0
+    for run in runs:
+        planned = len(run.step_keys_to_execute or ()) or _planned_steps(instance, run)
+        stats = instance.get_run_step_stats(run.run_id)
+        steps += planned
+        finished += planned if run.is_finished else sum(s.end_time is not None for s in stats)
+    done = sum(run.is_finished for run in runs)
+    return Progress(backfill.status.value, len(runs), done, steps, finished)
+
+
+def _planned_steps(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:
+    if run.execution_plan_snapshot_id is None:
+        return 0
+    plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
+    return len(plan.step_keys_to_execute)
+
+
+def _outcome(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> Outcome:
+    runs = _runs(instance, backfill.backfill_id)
+    failed = [run.run_id for run in runs if run.status != dg.DagsterRunStatus.SUCCESS]
+    return Outcome(
+        backfill.backfill_id,
+        backfill.status.value,
+        tuple(run.run_id for run in runs),
+        tuple(failed),
+    )
+
+
+def failure_messages(instance: dg.DagsterInstance, run_id: str) -> Iterator[str]:
+    """What the failed steps of a run said, most telling first cause included."""
+    failures = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    for record in failures.records:
+        event = record.event_log_entry.dagster_event
+        if event is None or event.step_failure_data.error is None:
+            continue
+        error = event.step_failure_data.error
+        metadata = event.step_failure_data.user_failure_data
+        if metadata is not None and metadata.description:
+            yield f"{event.step_key}: {metadata.description}"
+        else:
+            root = error
+            while root.cause is not None:
+                root = root.cause
+            yield f"{event.step_key}: {root.message.strip()}"

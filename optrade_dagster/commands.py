@@ -1,0 +1,123 @@
+"""The steps behind `optrade backfill`: choose the days, watch the backfill, report.
+
+Belongs here: the course of the command. Does not belong here: typing (see `cli`), Dagster's
+part (see `backfill`), the table's making (see `report`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from optrade.calendar import load_calendar
+from optrade.tables import IST
+from optrade_dagster.backfill import Outcome, failure_messages, run_backfill
+from optrade_dagster.backfill import Progress as BackfillProgress
+from optrade_dagster.home import open_instance, open_lake
+from optrade_dagster.report import DayReport, closing_table, gather
+from resources.settings import Settings
+
+
+def trading_days_between(settings: Settings, first: date, last: date) -> list[date]:
+    """The calendar's trading days of a range, none in the future.
+
+    Raises `ValueError` when there are none, saying why.
+    """
+    if first > last:
+        raise ValueError(f"--from {first} is after --to {last}; swap them.")
+    calendar = load_calendar(settings.calendar.extra_csv)
+    today = datetime.now(ZoneInfo(IST)).date()
+    first, last = max(first, calendar.first), min(last, calendar.last, today)
+    days = calendar.sessions(first, last) if first <= last else []
+    if not days:
+        raise ValueError(
+            "That range has no trading day: the calendar runs from "
+            f"{calendar.first} to today, {today}"
+            + (f", and {first} is closed ({calendar.explain(first)})." if first == last else ".")
+        )
+    return days
+
+
+def backfill_days(
+    settings: Settings, console: Console, first: date, last: date, select: str | None
+) -> bool:
+    """Backfill a range, show progress and the closing table; whether all of it succeeded."""
+    days = trading_days_between(settings, first, last)
+    console.print(
+        f"{len(days)} trading days, {days[0]} to {days[-1]}, from {escape(settings.archive_url)}"
+    )
+    with open_instance(settings) as instance:
+        with open_lake(settings, read_only=False):
+            pass  # A lake of the other market is refused here, before anything is asked for.
+        outcome = _watched(settings, instance, console, days, select)
+        with open_lake(settings, read_only=True) as lake:
+            reports = gather(instance, lake, outcome.run_ids, days)
+        _print_report(console, reports)
+        _print_failures(console, instance, outcome)
+    return outcome.succeeded
+
+
+def _watched(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    console: Console,
+    days: Sequence[date],
+    select: str | None,
+) -> Outcome:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting Dagster's code server", total=None)
+
+        def watch(progress: BackfillProgress) -> None:
+            if progress.runs == 0:
+                bar.update(task, description="Dagster is planning the first run")
+                return
+            bar.update(
+                task,
+                description=f"run {progress.runs_finished + 1} of at least {progress.runs}, "
+                f"step {progress.steps_finished} of {progress.steps}",
+                total=progress.steps or None,
+                completed=progress.steps_finished,
+            )
+
+        return run_backfill(instance, settings, days, select, watch)
+
+
+_MOST_DAYS = 60
+
+
+def _print_report(console: Console, reports: Sequence[DayReport]) -> None:
+    shown = list(reports)
+    if len(shown) > _MOST_DAYS:
+        shown = [r for r in shown if r.missing or r.problems or not r.tables]
+        console.print(
+            f"{len(reports) - len(shown)} of {len(reports)} days are complete and quiet; "
+            "the others:"
+        )
+    console.print(closing_table(shown))
+    for report in shown:
+        for problem in report.problems:
+            console.print(f"[yellow]{report.day}[/] {escape(problem)}", highlight=False)
+
+
+def _print_failures(console: Console, instance: dg.DagsterInstance, outcome: Outcome) -> None:
+    for run_id in outcome.failed_run_ids:
+        for message in failure_messages(instance, run_id):
+            console.print(f"[red]failed[/] {escape(message)}", highlight=False)
+    word = "[green]succeeded[/]" if outcome.succeeded else "[red]did not succeed entirely[/]"
+    console.print(
+        f"Backfill {outcome.backfill_id} {word}: {len(outcome.run_ids)} runs, "
+        f"{len(outcome.failed_run_ids)} failed. It is under Runs > Backfills in the UI "
+        "(`optrade up`)."
+    )
