@@ -9,7 +9,7 @@ from datetime import date
 
 import polars as pl
 
-from assets.building import Reads, Recipe
+from assets.building import Graph, Reads, Recipe
 from optrade.chain.greeks import greeks_close
 from optrade.chain.metrics import chain_metrics_close
 from optrade.chain.open_interest import open_interest_close
@@ -25,7 +25,7 @@ from optrade.tables.snapshots import CHAIN_CLOSE
 CHAIN = Reads(CHAIN_CLOSE)
 
 
-def recipes(*, tick: float, offsets: tuple[int, ...]) -> tuple[Recipe, ...]:
+def recipes(graph: Graph, *, tick: float, offsets: tuple[int, ...]) -> tuple[Recipe, ...]:
     """The assets of this group; `tick` in rupees, `offsets` in ladder steps."""
 
     def make_greeks(dates: tuple[date, ...], chain: pl.DataFrame) -> pl.DataFrame:
@@ -39,8 +39,9 @@ def recipes(*, tick: float, offsets: tuple[int, ...]) -> tuple[Recipe, ...]:
         return chain_metrics_close(chain, greeks)
 
     def make_open_interest(dates: tuple[date, ...], chain: pl.DataFrame) -> pl.DataFrame:
-        del dates
-        return open_interest_close(chain)
+        calendar = graph.calendar
+        previous_of = {d: calendar.previous(d) for d in dates if d > calendar.first}
+        return open_interest_close(chain, dates, previous_of)
 
     def make_premium(dates: tuple[date, ...], chain: pl.DataFrame) -> pl.DataFrame:
         del dates
@@ -56,7 +57,13 @@ def recipes(*, tick: float, offsets: tuple[int, ...]) -> tuple[Recipe, ...]:
             "1",
             _metrics_notes,
         ),
-        Recipe(OPEN_INTEREST_CLOSE, make_open_interest, {"chain": CHAIN}, "1", _oi_notes),
+        Recipe(
+            OPEN_INTEREST_CLOSE,
+            make_open_interest,
+            {"chain": Reads(CHAIN_CLOSE, sessions_before=1)},
+            "1",
+            _oi_notes,
+        ),
         Recipe(PREMIUM_CLOSE, make_premium, {"chain": CHAIN}, f"1 offsets={steps}", _premium_notes),
     )
 

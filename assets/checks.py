@@ -146,7 +146,12 @@ def evaluations(
     dates: Sequence[date],
     refused: Mapping[date, str],
 ) -> Iterator[CheckEvent]:
-    """One evaluation per judged or refused date of a range, then the summary over all."""
+    """One evaluation per judged or refused date of a range, then the summary over all.
+
+    Nothing is said of dates on which no rule could judge anything.
+    """
+    if not refused and all(row["passed"] is None for row in verdicts):
+        return
     by_day: dict[date, list[Verdict]] = {}
     for verdict in verdicts:
         by_day.setdefault(verdict["trade_date"], []).append(verdict)

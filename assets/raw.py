@@ -81,7 +81,7 @@ def build_raw(graph: Graph) -> dg.AssetsDefinition:
             slices.append(load.source_files(dates))
         commit = lake.commit(
             [s for s in slices if s.dates],
-            run_id=context.run_id,
+            run_id=context.run.run_id,
             code_versions={t.full_name: CODE_VERSION for t in chosen},
         )
         _report(context, load.refused, chosen, dates)

@@ -21,6 +21,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.backfill import execute_backfill_iteration
 from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
+from dagster_shared.error import SerializableErrorInfo
 
 from optrade_dagster.home import workspace_file
 from resources.settings import Settings
@@ -28,6 +29,8 @@ from resources.settings import Settings
 _POLL_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 50.0
 _LOG = logging.getLogger("optrade.backfill")
+_LOG.addHandler(logging.NullHandler())  # What matters is raised, or stands in the backfill's log.
+_LOG.propagate = False
 
 
 class BackfillError(RuntimeError):
@@ -56,8 +59,13 @@ class Outcome:
 
     @property
     def succeeded(self) -> bool:
-        """Whether every run succeeded."""
-        return not self.failed_run_ids and self.status == BulkActionStatus.COMPLETED_SUCCESS.value
+        """Whether every run succeeded.
+
+        Dagster ends a backfill as `COMPLETED_FAILED` also when all runs succeeded but a date had
+        nothing to materialize; a file that was never published is no failure here.
+        """
+        completed = self.status.startswith(BulkActionStatus.COMPLETED.value)
+        return completed and bool(self.run_ids) and not self.failed_run_ids
 
 
 def run_backfill(
@@ -149,12 +157,9 @@ def _daemon_lives(instance: dg.DagsterInstance) -> bool:
 
 def _drive(workspace: WorkspaceProcessContext, queue: QueuedRunCoordinatorDaemon) -> None:
     """Do once what the daemon does: plan the next runs, launch queued ones."""
-    for problem in execute_backfill_iteration(workspace, _LOG):
-        if problem is not None:
-            raise BackfillError(str(problem))
-    for problem in queue.run_iteration(workspace):
-        if isinstance(problem, Exception):
-            raise BackfillError(str(problem))
+    for event in (*execute_backfill_iteration(workspace, _LOG), *queue.run_iteration(workspace)):
+        if isinstance(event, SerializableErrorInfo):
+            raise BackfillError(event.to_string())
 
 
 def _runs(instance: dg.DagsterInstance, backfill_id: str) -> Sequence[dg.DagsterRun]:

@@ -115,9 +115,10 @@ def _print_failures(console: Console, instance: dg.DagsterInstance, outcome: Out
     for run_id in outcome.failed_run_ids:
         for message in failure_messages(instance, run_id):
             console.print(f"[red]failed[/] {escape(message)}", highlight=False)
-    word = "[green]succeeded[/]" if outcome.succeeded else "[red]did not succeed entirely[/]"
+    runs, failed = len(outcome.run_ids), len(outcome.failed_run_ids)
+    word = "[green]done[/]" if outcome.succeeded else "[red]not all of it is done[/]"
     console.print(
-        f"Backfill {outcome.backfill_id} {word}: {len(outcome.run_ids)} runs, "
-        f"{len(outcome.failed_run_ids)} failed. It is under Runs > Backfills in the UI "
-        "(`optrade up`)."
+        f"Backfill {outcome.backfill_id}: {word}, {runs} run{'s' * (runs != 1)}, {failed} failed. "
+        "It stands under Runs > Backfills in the UI (`optrade up`); Dagster shows dates without "
+        "published files as failed there."
     )

@@ -42,7 +42,7 @@ def build_recipes(settings: Settings, graph: Graph) -> tuple[Recipe, ...]:
     return (
         *snapshots.recipes(graph, rate=assumed.risk_free_rate),
         *participants.recipes(graph),
-        *analytics.recipes(tick=assumed.tick_rupees, offsets=assumed.strike_offsets),
+        *analytics.recipes(graph, tick=assumed.tick_rupees, offsets=assumed.strike_offsets),
     )
 
 

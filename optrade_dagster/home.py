@@ -55,7 +55,7 @@ def _instance_config(settings: Settings) -> str:
     return _HEADER + yaml.safe_dump(
         {
             "telemetry": {"enabled": False},
-            "python_logs": {"python_log_level": "INFO"},
+            "python_logs": {"python_log_level": "WARNING"},
             "event_log_storage": {
                 "module": "resources.event_storage",
                 "class": "BatchingSqliteEventLogStorage",

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (
-    UnresolvedAssetJobDefinition as AssetJob,
+    UnresolvedAssetJobDefinition,
 )
 
 from assets.building import Graph
 
 CLOSE_LANE = "close_lane"
+AssetJob = UnresolvedAssetJobDefinition
 
 
 def close_lane(graph: Graph) -> AssetJob:

@@ -17,6 +17,7 @@ _MOST_ROWS = 200
 
 def print_frame(console: Console, frame: pl.DataFrame, style: str) -> None:
     """Print a frame as `table` (at most 200 rows, saying so), `csv` or `json` (all rows)."""
+    frame = _plain_numbers(frame)
     if style == "csv":
         sys.stdout.write(frame.write_csv(datetime_format="%Y-%m-%dT%H:%M:%S%z"))
     elif style == "json":
@@ -26,6 +27,19 @@ def print_frame(console: Console, frame: pl.DataFrame, style: str) -> None:
         shown = min(frame.height, _MOST_ROWS)
         rest = f" of {frame.height:,}" if shown < frame.height else ""
         console.print(f"{shown:,}{rest} rows", style="dim")
+
+
+def _plain_numbers(frame: pl.DataFrame) -> pl.DataFrame:
+    """DuckDB sums whole numbers into 128 bits, which JSON would show as text."""
+    whole = [name for name, dtype in frame.schema.items() if dtype == pl.Int128()]
+    fits = [
+        name
+        for name in whole
+        if frame[name].cast(pl.Int64(), strict=False).null_count() == frame[name].null_count()
+    ]
+    return frame.with_columns(
+        pl.col(fits).cast(pl.Int64()), pl.selectors.decimal().cast(pl.Float64())
+    )
 
 
 def _textual(frame: pl.DataFrame) -> pl.DataFrame:

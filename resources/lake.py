@@ -46,6 +46,7 @@ from resources.lake_upkeep import (
     older_table_as_declared,
     stored_columns,
     table_statements,
+    unusable,
     was_born,
 )
 
@@ -217,7 +218,10 @@ class Lake:
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A cursor of one's own on the open lake, for this package's modules."""
         with closing(self._connection.cursor()) as cursor:
-            cursor.execute(f"USE {CATALOG}")
+            try:
+                cursor.execute(f"USE {CATALOG}")
+            except duckdb.Error as error:
+                raise unusable(self.location, str(error)) from error
             yield cursor
 
     def _encode(self, part: Slice) -> list[EncodedSlice]:
@@ -282,7 +286,8 @@ class Lake:
             if not isinstance(error, OSError | duckdb.Error):
                 raise
             raise LakeError(
-                f"The lake at {self.location.root} could not store this ({message}): {error}. The "
+                f"The lake at {self.location.root} could not store this ({message}): "
+                f"{str(error).splitlines()[0]}. The "
                 "old rows stand. If the disk is full, free some space; then run again."
             ) from error
 

@@ -60,7 +60,7 @@ def attach_for_writing(connection: duckdb.DuckDBPyConnection, location: LakeLoca
     try:
         connection.execute(location.attach(read_only=False))
     except duckdb.Error as error:
-        raise _unusable(location, str(error)) from error
+        raise unusable(location, str(error)) from error
 
 
 def attached_for_reading(
@@ -85,13 +85,14 @@ def attached_for_reading(
         )
     if any(sign in found for sign in _HALF_MADE):
         return False
-    raise _unusable(location, found)
+    raise unusable(location, found)
 
 
-def _unusable(location: LakeLocation, found: str) -> LakeError:
+def unusable(location: LakeLocation, found: str) -> LakeError:
+    """What to say when the catalog cannot be used at all."""
     return LakeError(
-        f"The lake at {location.root} cannot be opened: {found} If its files were damaged, "
-        "restore them from a backup."
+        f"The lake at {location.root} cannot be opened: {found.splitlines()[0]}. Look for a full "
+        "disk; if its files were damaged, restore them from a backup."
     )
 
 

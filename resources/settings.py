@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "OPTRADE_"
+ENCODING = "utf-8-sig"
+"""Of `.env`: UTF-8, with the mark some editors put in front or without."""
 Market = Literal["real", "simulated"]
+_CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
+_Offset = Annotated[int, Field(ge=-50, le=50)]
 
 
 class SettingsError(ValueError):
@@ -35,55 +41,83 @@ def _split(value: Any) -> Any:
     return value
 
 
+def _full(path: Path) -> Path:
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"{path} begins with a home folder that is not known") from error
+
+
 class NseSettings(_Group):
     """The exchange's archive of daily files."""
 
     base_url: str = Field(
-        "https://nsearchives.nseindia.com",
+        default="https://nsearchives.nseindia.com",
         description="Where the daily files are: the exchange's archive host, a mirror of it "
         "(http:// or https://), or a directory laid out like it.",
+        examples=["an http:// or https:// address, or a directory"],
     )
     timeout_seconds: float = Field(
-        30.0, gt=0, le=600, description="How long one request may take. Raise on slow lines."
+        default=30.0,
+        gt=0,
+        le=600,
+        description="How long one request may take. Raise on slow lines.",
     )
     attempts: int = Field(
-        4, ge=1, le=10, description="How often a request is tried before it counts as failed."
+        default=4,
+        ge=1,
+        le=10,
+        description="How often a request is tried before it counts as failed.",
     )
     backoff_seconds: float = Field(
-        2.0, ge=0, le=300, description="Wait before the second try; doubles with each further one."
+        default=2.0,
+        ge=0,
+        le=300,
+        description="Wait before the second try; doubles with each further one.",
     )
     requests_per_second: float = Field(
-        3.0,
+        default=3.0,
         gt=0,
         le=50,
         description="Most requests a second to a foreign host (loopback and directories are not "
         "limited). Lower it when the host answers 403 or 429.",
     )
     user_agent: str = Field(
-        "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        default="Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
         min_length=1,
         description="The browser the archive host is told. It refuses unknown ones.",
     )
+
+    @field_validator("base_url", mode="after")
+    @classmethod
+    def _place(cls, base_url: str) -> str:
+        place = base_url.strip().rstrip("/")
+        if place.startswith(("http://", "https://")):
+            return place
+        if "://" in place:
+            raise ValueError("neither http:// nor https:// nor a directory")
+        return str(_full(Path(base_url.strip())))
 
 
 class AnalyticsSettings(_Group):
     """What the market maths assumes."""
 
     risk_free_rate: float = Field(
-        0.065,
+        default=0.065,
         ge=0,
         le=0.5,
         description="Rate as a fraction a year, used where put-call parity does not pin the "
         "discount. Follow the 91-day treasury bill.",
     )
     tick_rupees: float = Field(
-        0.05, gt=0, le=1, description="Smallest price step of an option, in rupees."
+        default=0.05, gt=0, le=1, description="Smallest price step of an option, in rupees."
     )
-    strike_offsets: Annotated[tuple[int, ...], NoDecode] = Field(
-        (-2, -1, 0, 1, 2),
+    strike_offsets: Annotated[tuple[_Offset, ...], NoDecode] = Field(
+        default=(-2, -1, 0, 1, 2),
         min_length=1,
         description="Steps from the money for which premiums are computed. All strikes are "
         "stored whatever stands here.",
+        examples=["whole numbers from -50 to 50, comma-separated"],
     )
 
     _offsets = field_validator("strike_offsets", mode="before")(_split)
@@ -93,52 +127,75 @@ class CalendarSettings(_Group):
     """The trading calendar."""
 
     extra_csv: Annotated[tuple[Path, ...], NoDecode] = Field(
-        (),
+        default=(),
         description="More calendar files (or folders of them), comma-separated: a new year's "
         "holidays, a session announced late. A later line about a date wins.",
+        examples=["paths, comma-separated"],
     )
 
     _paths = field_validator("extra_csv", mode="before")(_split)
+
+    @field_validator("extra_csv", mode="after")
+    @classmethod
+    def _expand(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(_full(path) for path in paths)
 
 
 class CloseLaneSettings(_Group):
     """The evening run over the exchange's daily files."""
 
     lookback_sessions: int = Field(
-        10, ge=1, le=250, description="How many recent trading days the sensor keeps asking for."
+        default=10,
+        ge=1,
+        le=250,
+        description="How many recent trading days the sensor keeps asking for.",
     )
     poll_seconds: int = Field(
-        300, ge=30, le=7200, description="How long the sensor waits between two looks."
+        default=300, ge=30, le=7200, description="How long the sensor waits between two looks."
     )
     ask_from: str = Field(
-        "17:30",
-        pattern=r"^\d\d:\d\d$",
+        default="17:30",
+        pattern=_CLOCK,
         description="From when on (IST) the sensor asks for the files of the same day.",
+        examples=["HH:MM, such as 17:30"],
     )
     complete_by: str = Field(
-        "23:30",
-        pattern=r"^\d\d:\d\d$",
+        default="23:30",
+        pattern=_CLOCK,
+        validate_default=True,
         description="When (IST) a day is run with whatever files it has; later files still "
         "follow in a run of their own.",
+        examples=["HH:MM later than OPTRADE_CLOSE_LANE__ASK_FROM, such as 23:30"],
     )
+
+    @field_validator("complete_by", mode="after")
+    @classmethod
+    def _in_order(cls, complete_by: str, info: ValidationInfo) -> str:
+        if complete_by <= info.data.get("ask_from", ""):
+            raise ValueError("not later than the time from which files are asked for")
+        return complete_by
 
 
 class LakeSettings(_Group):
     """Storage."""
 
     compression_level: int = Field(
-        3, ge=1, le=22, description="zstd level of the Parquet files. Higher is smaller and slower."
+        default=3,
+        ge=1,
+        le=22,
+        description="zstd level of the Parquet files. Higher is smaller and slower.",
     )
     row_group_rows: int = Field(
-        131_072, ge=1_024, le=4_194_304, description="Rows in a Parquet row group."
+        default=131_072, ge=1_024, le=4_194_304, description="Rows in a Parquet row group."
     )
     lock_timeout_seconds: float = Field(
-        120.0, gt=0, le=3600, description="How long a writer waits for another one."
+        default=120.0, gt=0, le=3600, description="How long a writer waits for another one."
     )
     memory_limit: str = Field(
-        "4GB",
-        pattern=r"^\d+(\.\d+)?\s*(MB|GB|MiB|GiB)$",
+        default="4GB",
+        pattern=r"^[1-9]\d*(\.\d+)?\s*(MB|GB|MiB|GiB)$",
         description="Most memory DuckDB may use in one process before it spills to disk.",
+        examples=["a size in MB, GB, MiB or GiB, such as 4GB"],
     )
 
 
@@ -146,14 +203,14 @@ class BackfillSettings(_Group):
     """Runs over past dates."""
 
     days_per_run: int = Field(
-        128,
+        default=128,
         ge=1,
         le=10_000,
         description="Most trading days in one run. A single large run costs least but holds its "
         "days in memory (about 20 MB for a full exchange day).",
     )
     concurrent_runs: int = Field(
-        2,
+        default=2,
         ge=1,
         le=64,
         description="Most runs at a time, of backfills and of everything else. About one a core.",
@@ -164,15 +221,20 @@ class Settings(BaseSettings):
     """The whole tree. Nested names are joined by two underscores: `OPTRADE_NSE__BASE_URL`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore", frozen=True
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        env_file_encoding=ENCODING,
+        extra="ignore",
+        frozen=True,
     )
 
     home: Path = Field(
-        Path("~/.optrade"),
+        default=Path("~/.optrade"),
         description="Folder of everything optrade keeps: lakes, kept files, Dagster's own state.",
     )
     market: Market = Field(
-        "real",
+        default="real",
         description="Which market's lake is used. Real and simulated data never share one.",
     )
     nse: NseSettings = NseSettings()
@@ -185,7 +247,7 @@ class Settings(BaseSettings):
     @field_validator("home", mode="after")
     @classmethod
     def _expand(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+        return _full(home)
 
     @property
     def market_home(self) -> Path:
@@ -215,34 +277,112 @@ class Settings(BaseSettings):
         return self.nse.base_url
 
 
-def setting_names(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> Iterator[str]:
-    """Every environment variable that is a setting."""
-    for name, info in model.model_fields.items():
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from setting_names(info.annotation, f"{prefix}{name.upper()}__")
+@dataclass(frozen=True)
+class Setting:
+    """One setting: the variable that holds it, its place in the tree and its declaration."""
+
+    name: str
+    path: tuple[str, ...]
+    group: type[BaseModel]
+    field: FieldInfo
+
+    @property
+    def default(self) -> str:
+        """The default as it would be written in `.env`."""
+        value = self.field.default
+        return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+    @property
+    def expects(self) -> str:
+        """What values it takes, in words."""
+        if self.field.examples:
+            return str(self.field.examples[0])
+        if get_origin(self.field.annotation) is Literal:
+            return " or ".join(map(str, get_args(self.field.annotation)))
+        kinds: dict[Any, str] = {int: "a whole number", float: "a number", Path: "a path"}
+        kind = kinds.get(self.field.annotation, "text")
+        return " ".join((kind, *_bounds(self.field)))
+
+
+def _bounds(field: FieldInfo) -> Iterator[str]:
+    words = {"gt": "above", "ge": "from", "lt": "below", "le": "up to"}
+    for bound in field.metadata:
+        for key, word in words.items():
+            if (limit := getattr(bound, key, None)) is not None:
+                yield f"{word} {limit:g}" if limit < 10_000 else f"{word} {limit:,}"
+        if getattr(bound, "min_length", 0):
+            yield "that is not empty"
+
+
+def all_settings(
+    model: type[BaseModel] = Settings, path: tuple[str, ...] = ()
+) -> Iterator[Setting]:
+    """Every setting of the tree, in order: a group's own ones, then those of groups inside."""
+    inside = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            inside.append((kind, (*path, name)))
         else:
-            yield f"{prefix}{name.upper()}"
+            place = (*path, name)
+            yield Setting(PREFIX + "__".join(place).upper(), place, model, field)
+    for kind, place in inside:
+        yield from all_settings(kind, place)
 
 
 def load_settings(env_file: Path | None = None, **overrides: Any) -> Settings:
-    """Read the settings from the environment, then `.env` in the working folder.
+    """Read the settings from `overrides`, the environment, then a `.env`: the first one wins.
 
-    Raises `SettingsError` for an unknown `OPTRADE_…` name (suggesting the nearest one) or an
-    impossible value.
+    `env_file` is `.env` in the working folder unless given. A blank value means the default.
+
+    Raises `SettingsError` for an unknown `OPTRADE_…` name (suggesting the nearest one), an
+    impossible value, or an `env_file` that cannot be read.
     """
-    env_file = env_file or Path(".env")
-    known = set(setting_names())
-    given = {n for n in os.environ if n.upper().startswith(PREFIX)}
-    if env_file.is_file():
-        given |= {n for n in dotenv_values(env_file) if n.upper().startswith(PREFIX)}
-    for name in sorted(given):
-        if name.upper() not in known:
+    in_file = _read(env_file)
+    known = {setting.name for setting in all_settings()}
+    for name in sorted({*os.environ, *in_file}):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
             near = difflib.get_close_matches(name.upper(), known, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise SettingsError(
                 f"{name} is not a setting.{hint} All settings are listed in docs/settings.md."
             )
     try:
-        return Settings(_env_file=env_file if env_file.is_file() else None, **overrides)  # type: ignore[call-arg]
-    except ValueError as error:
-        raise SettingsError(f"A setting has an impossible value: {error}") from error
+        return Settings(_env_file=env_file or Path(".env"), **overrides)  # type: ignore[call-arg]
+    except ValidationError as error:
+        raise SettingsError(_explain(error, in_file, env_file or Path(".env"))) from error
+
+
+def _read(env_file: Path | None) -> Mapping[str, str | None]:
+    path = env_file or Path(".env")
+    if not path.is_file():
+        if env_file is None:
+            return {}
+        raise SettingsError(f"{path}: found no such file; expected one with settings.")
+    try:
+        return dotenv_values(path, encoding=ENCODING)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read as UTF-8 text: {error}.") from error
+
+
+def _explain(error: ValidationError, in_file: Mapping[str, str | None], env_file: Path) -> str:
+    """Each wrong value: its name, what was found and where, what was expected, what to do."""
+    settings = {setting.path: setting for setting in all_settings()}
+    here = {name.upper(): "in the environment" for name in os.environ}
+    here = {name.upper(): f"in {env_file}" for name in in_file} | here
+    lines = []
+    for fault in error.errors(include_url=False, include_context=False):
+        place = tuple(str(part) for part in fault["loc"] if isinstance(part, str))
+        setting = settings.get(place)
+        if setting is None:
+            lines.append(f"{'.'.join(place)}: {fault['msg']}.")
+            continue
+        unset = "by default" if fault["input"] == setting.field.default else "in the program"
+        why = fault["msg"].removeprefix("Value error, ")
+        aside = f" ({why})" if fault["type"] == "value_error" else ""
+        lines.append(
+            f"{setting.name}: found {fault['input']!r} {here.get(setting.name, unset)}{aside}; "
+            f"expected {setting.expects}. Correct it, or remove it for the default, "
+            f"{setting.default or 'none'}."
+        )
+    return "\n".join(lines)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from optrade.division import quotient
 from optrade.contracts import TICK
+from optrade.division import quotient
 from optrade.pricing import black76
 from optrade.tables import TABLES
 

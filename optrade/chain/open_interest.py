@@ -6,6 +6,8 @@ Belongs here: changes, shares and the build-up label. Does not belong here: sums
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from datetime import date
 from typing import Final
 
 import polars as pl
@@ -14,25 +16,41 @@ from optrade.division import quotient
 from optrade.tables import TABLES
 
 _SIDE: Final = ("trade_date", "underlying", "expiry", "option_type")
+_CONTRACT: Final = ("contract_id", "underlying", "strike", "option_type")
+"""What stays when a contract is re-dated. The exchange uses an id again once it is free."""
 
 
-def open_interest_close(chain: pl.DataFrame) -> pl.DataFrame:
-    """`analytics.open_interest_close` of rows of `snapshots.chain_close`, any number of days.
+def open_interest_close(
+    chain: pl.DataFrame,
+    dates: Collection[date] | None = None,
+    previous_of: Mapping[date, date] | None = None,
+) -> pl.DataFrame:
+    """`analytics.open_interest_close` of `dates`, from rows of `snapshots.chain_close`.
 
-    The change of open interest (as the exchange states it) and the change of the closing price
-    give the option's own story:
+    `chain` holds the rows of the dates (all its days if None) and of the sessions before them;
+    `previous_of` gives the session before each date, as far as it is known.
+
+    The exchange states the change of open interest against the same expiry, so a contract it
+    re-dates seems to start from nothing. Where its change is not what the previous session's
+    row of the same contract gives, that row is believed and `oi_change_basis` is `held`. That
+    row's closing price also stands in for a previous close that is absent or 0. A date whose
+    previous session is not in `chain` keeps the published figures.
+
+    The change of open interest and the change of the closing price give the option's own story:
 
     - up, up: `long_buildup`; up, down: `short_buildup`
     - down, up: `short_covering`; down, down: `long_unwinding`
     - either of them nil: `unchanged`
 
     A rising call is bullish for the underlying, a rising put bearish, and the reverse. Null
-    with a reason where the option did not trade or its previous close is not published.
+    with a reason where the option did not trade or its previous close is not known.
     """
+    wanted = chain if dates is None else chain.filter(pl.col("trade_date").is_in(list(dates)))
+    rows = _against_held(wanted, _held(chain, previous_of or {}))
     oi, change = pl.col("oi_units"), pl.col("oi_change_units")
     before, total = oi - change, oi.sum().over(_SIDE)
     known_before = pl.col("previous_close") > 0
-    frame = chain.with_columns(
+    frame = rows.with_columns(
         oi_change_pct=pl.when(before > 0).then(quotient(change, before) * 100),
         oi_share=pl.when(total > 0).then(quotient(oi, total)),
         price_change=pl.when(known_before).then(pl.col("close_price") - pl.col("previous_close")),
@@ -42,6 +60,38 @@ def open_interest_close(chain: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit("no_previous_close")),
     ).with_columns(_buildup())
     return TABLES["analytics.open_interest_close"].conform(frame.with_columns(_view()))
+
+
+def _held(chain: pl.DataFrame, previous_of: Mapping[date, date]) -> pl.DataFrame:
+    """trade_date, contract, held_oi, held_close: the session before, of contracts that lived on."""
+    pairs = pl.DataFrame(
+        list(previous_of.items()),
+        schema={"trade_date": pl.Date, "previous_date": pl.Date},
+        orient="row",
+    )
+    return (
+        chain.filter(pl.col("contract_id").is_not_null(), pl.col("expiry") > pl.col("trade_date"))
+        .select(
+            pl.col("trade_date").alias("previous_date"),
+            *_CONTRACT,
+            held_oi="oi_units",
+            held_close="close_price",
+        )
+        .unique(["previous_date", *_CONTRACT], keep="none")
+        .join(pairs, on="previous_date")
+    )
+
+
+def _against_held(rows: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
+    """The rows with their change and previous close set right, and `oi_change_basis`."""
+    held_change = pl.col("oi_units") - pl.col("held_oi")
+    disagree = held_change != pl.col("oi_change_units")
+    previous = pl.col("previous_close")
+    return rows.join(held, on=["trade_date", *_CONTRACT], how="left").with_columns(
+        oi_change_units=pl.when(disagree).then(held_change).otherwise("oi_change_units"),
+        oi_change_basis=pl.when(disagree).then(pl.lit("held")).otherwise(pl.lit("published")),
+        previous_close=pl.when(previous > 0).then(previous).otherwise("held_close"),
+    )
 
 
 def _buildup() -> pl.Expr:

@@ -11,8 +11,8 @@ from typing import Final
 
 import polars as pl
 
-from optrade.division import quotient
 from optrade.contracts import fill_buckets
+from optrade.division import quotient
 from optrade.tables import TABLES
 
 OFFSETS: Final = (-2, -1, 0, 1, 2)

@@ -14,8 +14,8 @@ from typing import Final
 
 import polars as pl
 
-from optrade.division import quotient
 from optrade.contracts import UNDERLYINGS, expiry_buckets, strike_ladder
+from optrade.division import quotient
 from optrade.pricing.forward import RATE, forwards
 from optrade.tables import IST, TABLES, TIMESTAMP
 

@@ -11,6 +11,7 @@ from datetime import date
 
 import polars as pl
 
+from optrade.division import quotient
 from optrade.participants.positions import INDEX_SEGMENTS, ratio
 from optrade.tables.participants import CROSS
 
@@ -58,7 +59,7 @@ def cross(
         .with_columns(reason=reason)
         .with_columns(
             crowd_vs_smart_divergence=pl.when(pl.col("reason").is_null()).then(
-                (gap - pl.col("mean")) / pl.col("std")
+                quotient(gap - pl.col("mean"), pl.col("std"))
             )
         )
     )

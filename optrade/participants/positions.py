@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from optrade.division import quotient
 from optrade.tables.participants import POSITIONS
 
 INDEX_SEGMENTS = ("index_future", "index_call", "index_put")
@@ -16,7 +17,7 @@ INDEX_SEGMENTS = ("index_future", "index_call", "index_put")
 
 def ratio(numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
     """`numerator / denominator` as a float; null where the denominator is 0 or null."""
-    return pl.when(denominator != 0).then(numerator / denominator)
+    return pl.when(denominator != 0).then(quotient(numerator, denominator))
 
 
 def classes(frame: pl.DataFrame) -> pl.DataFrame:

@@ -152,14 +152,23 @@ OPEN_INTEREST_CLOSE = Table(
     name="open_interest_close",
     row="what the open interest of one index option did over one day",
     method=(
-        "Build-up from the signs of the OI change (against the previous day's close, as the "
-        "exchange states it) and of the price change. `buildup` speaks of the option, "
+        "Build-up from the signs of the OI change and of the price change since the previous "
+        "session. The exchange states the OI change against the same expiry, so a contract it "
+        "re-dates seems to start from nothing: there the previous session's row of the same "
+        "contract is used and `oi_change_basis` says `held`. `buildup` speaks of the option, "
         "`underlying_view` of its underlying: a long build-up in a put is bearish."
     ),
     columns=(
         *_CHAIN_KEY,
         count("oi_units", "Open interest", "units"),
         count("oi_change_units", "Change since the previous close", "units", ge=None),
+        word(
+            "oi_change_basis",
+            "published: as the exchange states it; held: from the previous session's row of the "
+            "same contract, which says otherwise (the exchange re-dated it)",
+            "published",
+            "held",
+        ),
         real(
             "oi_change_pct", "Change over the previous open interest; null from nothing", "percent"
         ),

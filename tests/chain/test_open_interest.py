@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 
 import polars as pl
 import pytest
@@ -9,6 +10,13 @@ from optrade.chain.open_interest import open_interest_close
 from optrade.tables import TABLES
 
 Rows = Callable[..., pl.DataFrame]
+
+D1, D2, D3 = date(2025, 1, 1), date(2025, 1, 2), date(2025, 1, 3)
+OLD, NEW = date(2025, 1, 29), date(2025, 1, 30)
+SESSIONS = {D2: D1, D3: D2}
+YESTERDAY = {"trade_date": D1, "expiry": OLD, "oi_units": 600, "close_price": 4.5}
+TODAY = {"trade_date": D2, "expiry": NEW, "oi_units": 450, "oi_change_units": 450}
+TODAY |= {"close_price": 5.0, "previous_close": 4.0}
 
 
 def story(frame: pl.DataFrame) -> dict[str, object]:
@@ -65,3 +73,61 @@ def test_changes_and_shares(chain: Rows) -> None:
     result = open_interest_close(frame)
     assert result["oi_change_pct"].to_list() == [50.0, None, -100.0]
     assert result["oi_share"].to_list() == [0.75, 0.25, None]
+
+
+def of_today(frame: pl.DataFrame, sessions: dict[date, date] = SESSIONS) -> dict[str, object]:
+    result = open_interest_close(frame, [D2], sessions)
+    TABLES["analytics.open_interest_close"].pandera.validate(result)
+    assert result["trade_date"].to_list() == [D2]
+    return result.row(0, named=True)
+
+
+def test_a_redated_contract_is_held_against_its_own_yesterday(chain: Rows) -> None:
+    row = of_today(chain(YESTERDAY, TODAY))
+    assert (row["oi_change_units"], row["oi_change_basis"]) == (-150, "held")
+    assert (row["oi_change_pct"], row["price_change"]) == (-25.0, 1.0)
+    assert row["buildup"] == "short_covering"  # By the published figures a long build-up.
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        {"oi_units": 0},  # The change agrees.
+        {"contract_id": 2},  # Another contract.
+        {"contract_id": None},  # The old format has no ids.
+        {"strike": 110.0},  # The id was used again for another contract,
+        {"option_type": "PE"},
+        {"underlying": "BANKNIFTY"},
+        {"expiry": D1},  # or for the same one after it expired.
+        {"trade_date": date(2024, 12, 31)},  # Not the session before.
+    ],
+)
+def test_published_change_stands(chain: Rows, before: dict[str, object]) -> None:
+    row = of_today(chain(YESTERDAY | before, TODAY))
+    assert (row["oi_change_units"], row["oi_change_basis"]) == (450, "published")
+    assert (row["oi_change_pct"], row["buildup"]) == (None, "long_buildup")
+
+
+def test_published_change_stands_without_a_session_before(chain: Rows) -> None:
+    assert of_today(chain(YESTERDAY, TODAY), {})["oi_change_basis"] == "published"
+    assert of_today(chain(TODAY))["oi_change_basis"] == "published"
+    assert of_today(chain(YESTERDAY, YESTERDAY | {"expiry": NEW}, TODAY))[
+        "oi_change_basis"
+    ] == "published", "two rows claim to be the contract's yesterday"
+
+
+@pytest.mark.parametrize("published", [None, 0.0])
+def test_held_close_stands_in_for_an_absent_one(chain: Rows, published: float | None) -> None:
+    today = TODAY | {"previous_close": published}
+    row = of_today(chain(YESTERDAY, today))
+    assert (row["price_change"], row["reason"]) == (0.5, None)
+    row = of_today(chain(YESTERDAY | {"close_price": None}, today))
+    assert (row["price_change"], row["reason"]) == (None, "no_previous_close")
+
+
+def test_only_the_dates_asked_for(chain: Rows) -> None:
+    frame = chain(YESTERDAY, TODAY, TODAY | {"trade_date": D3})
+    assert open_interest_close(frame)["trade_date"].to_list() == [D1, D2, D3]
+    assert open_interest_close(frame, [D3, D1], SESSIONS)["trade_date"].to_list() == [D1, D3]
+    assert open_interest_close(frame, [], SESSIONS).is_empty()
+    assert open_interest_close(frame.clear(), [D1], SESSIONS).is_empty()

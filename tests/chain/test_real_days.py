@@ -11,6 +11,7 @@ import pytest
 
 from optrade.chain.greeks import greeks_close
 from optrade.chain.metrics import chain_metrics_close
+from optrade.chain.open_interest import open_interest_close
 from optrade.chain.snapshot import chain_close
 from optrade.tables import TABLES
 
@@ -72,6 +73,35 @@ def test_ratios_and_max_pain(real_csv: CSV, metrics: Frame) -> None:
             assert found == pytest.approx(expected)
             compared += 1
     assert compared == metrics.height
+
+
+def test_redated_contracts_keep_their_past(real_csv: CSV, chain: Frame) -> None:
+    """On 2025-01-02 the exchange moved expiries and stated the whole open interest as new."""
+    days = sorted(chain["trade_date"].unique())
+    before = dict(zip(days[1:], days, strict=False))
+    found = open_interest_close(chain, days, before)
+    held = found.filter(pl.col("oi_change_basis") == "held")
+    in_force = date(2025, 1, 2)
+    assert held.filter(pl.col("trade_date") < date(2026, 1, 1))["trade_date"].unique().to_list() == [
+        in_force
+    ]
+    yesterday = {
+        row["FinInstrmId"]: int(row["OpnIntrst"])
+        for (day, _), rows in real_csv.items()
+        if day == "2025-01-01"
+        for row in rows
+    }
+    wrong = {}
+    for (day, name), rows in real_csv.items():
+        for row in rows if day == str(in_force) else ():
+            change = int(row["OpnIntrst"]) - yesterday.get(row["FinInstrmId"], 0)
+            if row["OptnTp"] and change != int(row["ChngInOpnIntrst"]):
+                expiry = date.fromisoformat(row["XpryDt"])
+                wrong[name, expiry, float(row["StrkPric"]), row["OptnTp"]] = change
+    key = ("underlying", "expiry", "strike", "option_type")
+    stated = held.filter(pl.col("trade_date") == in_force)
+    assert dict(zip(stated.select(key).rows(), stated["oi_change_units"], strict=True)) == wrong
+    assert len(wrong) > 700
 
 
 def test_day_average_lies_in_the_days_range(chain: Frame, real_bhavcopy: Frame) -> None:

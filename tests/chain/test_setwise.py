@@ -32,6 +32,17 @@ def everything(bhavcopy: Frame, close_of: Closes) -> dict[str, Frame]:
     }
 
 
+def check_open_interest(chain: Frame) -> None:
+    """Each date with its previous session alone, and all together."""
+    days = sorted(chain["trade_date"].unique())
+    before = dict(zip(days[1:], days, strict=False))
+    apart = []
+    for day in days:
+        near = chain.filter(pl.col("trade_date").is_in([day, before.get(day, day)]))
+        apart.append(open_interest_close(near, [day], before))
+    assert open_interest_close(chain, days, before).equals(pl.concat(apart))
+
+
 def check(bhavcopy: Frame, close_of: Closes) -> None:
     together = everything(bhavcopy, close_of)
     days = bhavcopy.sort("trade_date").partition_by("trade_date")
@@ -41,6 +52,7 @@ def check(bhavcopy: Frame, close_of: Closes) -> None:
         table.pandera.validate(frame)
         assert frame.select(table.key).is_unique().all(), name
         assert frame.equals(pl.concat(day[name] for day in apart).sort(table.order)), name
+    check_open_interest(together["snapshots.chain_close"])
 
 
 @settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
