@@ -20,6 +20,8 @@ from optrade.tables import Column, Table
 from resources.lake_io import DATE_BY_DATE, Produced
 
 OWNER = "team:optrade"
+CONTRACT = "contract"
+"""The check every table has: the rules that guard the commit."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def build_asset(graph: Graph, recipe: Recipe) -> dg.AssetsDefinition:
         dates = dates_of(context.partition_keys)
         rows = table.conform(recipe.make(dates, **frames))
         accepted, refused = gate(table, rows, graph.calendar)
-        report_refusals(context, table, refused, every=len(dates))
+        report_refusals(context, table, refused)
         yield dg.Output(
             Produced(table, accepted, notes_of(accepted, recipe.notes)), metadata=DATE_BY_DATE
         )
@@ -195,16 +197,19 @@ def gate(
 
 
 def report_refusals(
-    context: dg.AssetExecutionContext, table: Table, refused: Mapping[date, str], every: int
+    context: dg.AssetExecutionContext, table: Table, refused: Mapping[date, str]
 ) -> None:
-    """Log refused dates and hand them to the checks; fail at once when no date is left."""
+    """Log refused dates and hand them to the table's `contract` check, which fails the run.
+
+    The other tables and dates of the run go on. A run launched without that check fails here.
+    """
     for text in refused.values():
         context.log.error(text)
-    if refused and len(refused) == every:
-        raise dg.Failure(
-            description="\n".join(refused.values()), metadata={"refused": len(refused)}
-        )
     context.resources.refusals.add(table, refused)
+    checks = context.run.asset_check_selection
+    guard = dg.AssetCheckKey(dg.AssetKey(table.asset_path), CONTRACT)
+    if refused and checks is not None and guard not in checks:
+        raise dg.Failure(description="\n".join(refused.values()))
 
 
 def notes_of(rows: pl.DataFrame, notes: Notes | None) -> dict[date, dict[str, Any]]:

@@ -20,12 +20,13 @@ from typing import Any
 
 import dagster as dg
 
-from assets.building import Graph
+from assets.building import CONTRACT, Graph
 from assets.partitions import dates_of
 from optrade.quality import Inputs, Rule, evaluate, rules_for
 from optrade.tables import TABLES, Table
 from resources.lake_io import LakeResource
 
+REFUSED = "dates refused; what was held of them stands"
 CheckEvent = dg.AssetCheckEvaluation | dg.AssetCheckResult
 
 
@@ -38,8 +39,8 @@ class Kind:
     meaning: str
 
 
-CONTRACT = Kind(
-    "contract",
+GUARD = Kind(
+    CONTRACT,
     dg.AssetCheckSeverity.ERROR,
     "Guards the commit: a date that breaks one of these rules is not stored, and what was held "
     "of it stands.",
@@ -55,13 +56,13 @@ ORDINARY = Kind("ordinary", dg.AssetCheckSeverity.WARN, "Warns of what is possib
 def kind_of(rule: Rule) -> Kind:
     """The check a rule belongs to."""
     if rule.blocking and not (rule.needs or rule.looks_back):
-        return CONTRACT
+        return GUARD
     return CONSISTENT if rule.severity == "ERROR" else ORDINARY
 
 
 def rules_by_kind(table: Table) -> dict[str, list[Rule]]:
     """A table's rules under the names of the checks they form; `contract` always exists."""
-    grouped: dict[str, list[Rule]] = {CONTRACT.name: []}
+    grouped: dict[str, list[Rule]] = {GUARD.name: []}
     for rule in rules_for(table.full_name):
         grouped.setdefault(kind_of(rule).name, []).append(rule)
     return grouped
@@ -71,7 +72,7 @@ def build_checks(graph: Graph, table: Table) -> dg.AssetChecksDefinition:
     """All checks of one table in one step."""
     key = dg.AssetKey(table.asset_path)
     grouped = rules_by_kind(table)
-    kinds = [kind for kind in (CONTRACT, CONSISTENT, ORDINARY) if kind.name in grouped]
+    kinds = [kind for kind in (GUARD, CONSISTENT, ORDINARY) if kind.name in grouped]
 
     @dg.multi_asset_check(
         name=f"{table.group}__{table.name}__checks",
@@ -88,12 +89,12 @@ def build_checks(graph: Graph, table: Table) -> dg.AssetChecksDefinition:
         inputs = read_inputs(context.resources.lake, graph, table, rules, dates)
         for kind in chosen:
             verdicts = judge(grouped[kind.name], inputs, dates)
-            broken = refused if kind is CONTRACT else {}
+            broken = refused if kind is GUARD else {}
             yield from evaluations(key, kind, verdicts, dates, broken)
         if refused:
             raise dg.Failure(
-                description=f"{len(refused)} of {len(dates)} dates refused; what was held of them "
-                "stands:\n" + "\n".join(refused.values())
+                description=f"{len(refused)} of {len(dates)} {REFUSED}:\n"
+                + "\n".join(refused.values())
             )
 
     return checks

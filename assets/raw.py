@@ -18,6 +18,7 @@ from assets.building import Graph, asset_spec_arguments, gate, report_refusals
 from assets.partitions import dates_of
 from optrade.errors import InputRefused
 from optrade.formats import market_activity, parse
+from optrade.formats.archive import is_optional
 from optrade.tables import Table
 from optrade.tables.raw import (
     FII_STATS,
@@ -72,10 +73,10 @@ def build_raw(graph: Graph) -> dg.AssetsDefinition:
         dates = dates_of(context.partition_keys)
         chosen = [t for t in tables.values() if _key(t) in context.selected_asset_keys]
         lake: LakeResource = context.resources.lake
-        files = {(r["trade_date"], r["kind"]): r for r in _rows(lake.lake, dates)}
+        load = Load(graph, lake.lake)
+        load.files = {(r["trade_date"], r["kind"]): r for r in _rows(lake.lake, dates)}
         if SOURCE_FILES in chosen:
-            files = fetch(lake.lake, context.resources.archive, dates, files, graph.market)
-        load = Load(graph, lake.lake, files)
+            load.fetch(context.resources.archive, dates)
         slices = [load.table(kind) for kind, table in FILE_TABLES.items() if table in chosen]
         if SOURCE_FILES in chosen:
             slices.append(load.source_files(dates))
@@ -84,8 +85,8 @@ def build_raw(graph: Graph) -> dg.AssetsDefinition:
             run_id=context.run.run_id,
             code_versions={t.full_name: CODE_VERSION for t in chosen},
         )
-        _report(context, load.refused, chosen, dates)
         for table in chosen:
+            report_refusals(context, table, load.refused.get(table.full_name, {}))
             results = commit.slices.get(table.full_name, {})
             notes = {d: load.notes(table, d) for d in results}
             yield dg.Output(
@@ -105,37 +106,6 @@ def _rows(lake: Lake, dates: Sequence[date]) -> Iterator[Row]:
     return lake.read(SOURCE_FILES, dates).iter_rows(named=True)
 
 
-def _report(
-    context: dg.AssetExecutionContext,
-    refused: Mapping[str, Mapping[date, str]],
-    chosen: Sequence[Table],
-    dates: Sequence[date],
-) -> None:
-    """Tell of refused files; a run of one date fails at once, with everything that is wrong."""
-    everything = "\n".join(text for by_day in refused.values() for text in by_day.values())
-    if everything and len(dates) == 1:
-        raise dg.Failure(description=everything)
-    for table in chosen:
-        report_refusals(context, table, refused.get(table.full_name, {}), every=0)
-
-
-def fetch(
-    lake: Lake,
-    resource: ArchiveResource,
-    dates: Sequence[date],
-    held: Mapping[tuple[date, str], Row],
-    market: str,
-) -> dict[tuple[date, str], Row]:
-    """Ask the archive for every file of the dates; keep what comes; one row per file."""
-    with resource.open(market) as archive, ThreadPoolExecutor(FETCH_THREADS) as pool:
-        wanted = [(day, kind) for day in dates for kind in FILE_KINDS]
-        answers = pool.map(lambda at: archive.fetch(at[1], at[0], _known(held.get(at))), wanted)
-        return {
-            at: _source_row(lake, at, answer, held.get(at), market)
-            for at, answer in zip(wanted, answers, strict=True)
-        }
-
-
 def _known(row: Row | None) -> Known | None:
     if row is None or row["status"] != "held":
         return None
@@ -145,11 +115,15 @@ def _known(row: Row | None) -> Known | None:
 def _source_row(
     lake: Lake, at: tuple[date, str], answer: Answer, before: Row | None, market: str
 ) -> Row:
-    """The row of one file after an answer; what is held is never given up for a worse answer."""
-    if before and (
-        answer.status == "unchanged" or (before["status"] == "held" and answer.status != "found")
-    ):
-        return before
+    """The row of one file after an answer.
+
+    What is held is never given up for a worse answer, and an answer heard before is no news.
+    """
+    if before is not None:
+        held_stays = before["status"] == "held" and answer.status != "found"
+        no_news = before["status"] == answer.status == "not_published"
+        if held_stays or no_news:
+            return before
     day, kind = at
     row: Row = {
         "trade_date": day, "kind": kind, "status": answer.status, "url": answer.url,
@@ -177,13 +151,33 @@ class Load:
 
     graph: Graph
     lake: Lake
-    files: dict[tuple[date, str], Row]
+    files: dict[tuple[date, str], Row] = field(default_factory=dict)
     refused: dict[str, dict[date, str]] = field(default_factory=dict)
+
+    def fetch(self, resource: ArchiveResource, dates: Sequence[date]) -> None:
+        """Ask the archive for every file of the dates and keep what comes.
+
+        A required file that the archive would not give (403, a page in its place) is refused
+        for its date, also when an earlier copy is held: the copy stays, the run says so.
+        """
+        market = self.graph.market
+        wanted = [(day, kind) for day in dates for kind in FILE_KINDS]
+        with resource.open(market) as archive, ThreadPoolExecutor(FETCH_THREADS) as pool:
+            answers = pool.map(
+                lambda at: archive.fetch(at[1], at[0], _known(self.files.get(at))), wanted
+            )
+            for at, answer in zip(wanted, answers, strict=True):
+                self.files[at] = _source_row(self.lake, at, answer, self.files.get(at), market)
+                day, kind = at
+                if answer.status == "blocked" and not is_optional(kind):
+                    table = FILE_TABLES[kind].full_name
+                    self.refused.setdefault(table, {})[day] = f"{answer.url}: {answer.detail}"
 
     def table(self, kind: str) -> Slice:
         """Every accepted date of one kind, as a slice of its table."""
         table = FILE_TABLES[kind]
-        days = [day for day, of_kind in self.files if of_kind == kind]
+        blocked = self.refused.get(table.full_name, {})
+        days = [d for d, of_kind in self.files if of_kind == kind and d not in blocked]
         frames = [frame for day in days if (frame := self._parsed(kind, day)) is not None]
         rows = pl.concat(frames) if frames else table.empty()
         accepted, refused = gate(table, rows, self.graph.calendar)

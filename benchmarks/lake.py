@@ -109,7 +109,7 @@ def parquet_folder(root: Path) -> Iterator[Store]:
     def path(day: date) -> Path:
         return root / f"trade_date={day}" / "rows.parquet"
 
-    def replace(days: Sequence[date], frame: pl.DataFrame) -> None:
+    def replace(_: Sequence[date], frame: pl.DataFrame) -> None:
         for (day,), part in frame.group_by("trade_date"):
             assert isinstance(day, date)
             path(day).parent.mkdir(parents=True, exist_ok=True)

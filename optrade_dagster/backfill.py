@@ -196,8 +196,11 @@ def _outcome(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> Outco
     )
 
 
-def failure_messages(instance: dg.DagsterInstance, run_id: str) -> Iterator[str]:
-    """What the failed steps of a run said, most telling first cause included."""
+def failure_messages(instance: dg.DagsterInstance, run_id: str, skip: str) -> Iterator[str]:
+    """What the failed steps of a run said, down to the first cause.
+
+    Messages that contain `skip` are left out.
+    """
     failures = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     for record in failures.records:
         event = record.event_log_entry.dagster_event
@@ -205,10 +208,9 @@ def failure_messages(instance: dg.DagsterInstance, run_id: str) -> Iterator[str]
             continue
         error = event.step_failure_data.error
         metadata = event.step_failure_data.user_failure_data
-        if metadata is not None and metadata.description:
-            yield f"{event.step_key}: {metadata.description}"
-        else:
-            root = error
-            while root.cause is not None:
-                root = root.cause
-            yield f"{event.step_key}: {root.message.strip()}"
+        while error.cause is not None:
+            error = error.cause
+        said = metadata.description if metadata is not None else None
+        message = said or error.message.strip()
+        if skip not in message:
+            yield f"{event.step_key}: {message}"

@@ -6,8 +6,11 @@ part (see `backfill`), the table's making (see `report`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -15,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from assets.checks import REFUSED
 from optrade.calendar import load_calendar
 from optrade.tables import IST
 from optrade_dagster.backfill import Outcome, failure_messages, run_backfill
@@ -76,7 +80,11 @@ def _watched(
         BarColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    log = settings.dagster_home / "logs" / "code_server.log"
+    with (
+        _children_write_to(log, console),
+        Progress(*columns, console=console, transient=True) as bar,
+    ):
         task = bar.add_task("starting Dagster's code server", total=None)
 
         def watch(progress: BackfillProgress) -> None:
@@ -94,6 +102,31 @@ def _watched(
         return run_backfill(instance, settings, days, select, watch)
 
 
+@contextmanager
+def _children_write_to(log: Path, console: Console) -> Iterator[None]:
+    """Let started processes write to a file while this one keeps writing to the terminal.
+
+    The code server and its runs inherit this process's output; their logs would tear the
+    progress bar, and what they say stands in Dagster's event log anyway.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    console.file.flush()
+    saved = {fd: os.dup(fd) for fd in (1, 2)}
+    terminal, before = open(saved[1], "w", closefd=False, encoding="utf-8"), console.file  # noqa: SIM115
+    try:
+        with log.open("a", encoding="utf-8") as sink:
+            for fd in saved:
+                os.dup2(sink.fileno(), fd)
+        console.file = terminal
+        yield
+    finally:
+        terminal.flush()
+        console.file = before
+        for fd, copy in saved.items():
+            os.dup2(copy, fd)
+            os.close(copy)
+
+
 _MOST_DAYS = 60
 
 
@@ -106,19 +139,24 @@ def _print_report(console: Console, reports: Sequence[DayReport]) -> None:
             "the others:"
         )
     console.print(closing_table(shown))
+    if any(report.missing for report in shown):
+        console.print(
+            "What is missing stays unmaterialized; Dagster's backfill page counts it as failed. "
+            "Run the same command again when it is there.",
+            style="dim",
+        )
     for report in shown:
-        for problem in report.problems:
+        for problem in report.told_once():
             console.print(f"[yellow]{report.day}[/] {escape(problem)}", highlight=False)
 
 
 def _print_failures(console: Console, instance: dg.DagsterInstance, outcome: Outcome) -> None:
     for run_id in outcome.failed_run_ids:
-        for message in failure_messages(instance, run_id):
+        for message in failure_messages(instance, run_id, skip=REFUSED):
             console.print(f"[red]failed[/] {escape(message)}", highlight=False)
     runs, failed = len(outcome.run_ids), len(outcome.failed_run_ids)
     word = "[green]done[/]" if outcome.succeeded else "[red]not all of it is done[/]"
     console.print(
         f"Backfill {outcome.backfill_id}: {word}, {runs} run{'s' * (runs != 1)}, {failed} failed. "
-        "It stands under Runs > Backfills in the UI (`optrade up`); Dagster shows dates without "
-        "published files as failed there."
+        "It stands under Runs > Backfills in the UI (`optrade up`)."
     )

@@ -46,6 +46,15 @@ class DayReport:
             if status in _WORDS and not (kind == _OPTIONAL_WHEN_ABSENT and status != "refused")
         ]
 
+    def told_once(self) -> list[str]:
+        """The problems, those left out that only repeat another one's words."""
+        told: list[str] = []
+        for problem in sorted(self.problems, key=len):
+            said = problem.split(": ", 1)[-1]
+            if not any(other.split(": ", 1)[-1] in said for other in told):
+                told.append(problem)
+        return told
+
 
 def gather(
     instance: dg.DagsterInstance, lake: Lake, run_ids: Sequence[str], days: Sequence[date]

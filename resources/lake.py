@@ -157,20 +157,20 @@ class Lake:
         if attached_for_reading(self._connection, self.location, as_known_at):
             return
         with self.writer_lock():  # Its creator may be at work: wait, then look again.
-            pass
-        if not attached_for_reading(self._connection, self.location, as_known_at):
-            raise LakeError(
-                f"The lake at {self.location.root} was begun but never finished. Any run that "
-                "writes finishes it: `optrade demo` (simulated) or `optrade backfill` (real)."
-            )
+            if attached_for_reading(self._connection, self.location, as_known_at):
+                return
+        raise LakeError(
+            f"The lake at {self.location.root} was begun but never finished. Any run that "
+            "writes finishes it: `optrade demo` (simulated) or `optrade backfill` (real)."
+        )
 
     def _attach_or_create(self) -> None:
         self.location.prepare()
         with self.writer_lock():
             attach_for_writing(self._connection, self.location)
             with self.cursor() as cursor:
-                new = not was_born(cursor, self.location)
-                statements = birth_statements(self.location) if new else []
+                born = was_born(cursor, self.location)
+                statements = [] if born else birth_statements(self.location)
                 statements += table_statements(stored_columns(cursor), TABLES, self.location.root)
                 if statements:
                     with _transaction(cursor):
@@ -205,11 +205,10 @@ class Lake:
                 f"{', '.join(twice)}: found more than one slice in a commit; expected one, whose "
                 "frame holds the rows of all its dates. Join them."
             )
-        encoded = [(part.table, part.dates, self._encode(part)) for part in slices]
+        parts = [(part.table, part.dates, self._encode(part)) for part in slices]
         with self.writer_lock(), self.cursor() as cursor:
-            plans = [self._plan(cursor, *part) for part in encoded]
-            changes = [plan for plan in plans if plan.new or plan.gone]
-            if changes:
+            plans = [self._plan(cursor, *part) for part in parts]
+            if changes := [plan for plan in plans if plan.new or plan.gone]:
                 message = f"replace {', '.join(plan.table.full_name for plan in changes)}"
                 self.publish(cursor, changes, author, message, provenance)
         return CommitResult({p.table.full_name: p.results() for p in plans}, changed=bool(changes))
@@ -286,9 +285,9 @@ class Lake:
             if not isinstance(error, OSError | duckdb.Error):
                 raise
             raise LakeError(
-                f"The lake at {self.location.root} could not store this ({message}): "
-                f"{str(error).splitlines()[0]}. The "
-                "old rows stand. If the disk is full, free some space; then run again."
+                f"The lake at {self.location.root} could not store this ({message}): found "
+                f"{str(error).splitlines()[0]}. The old rows stand. If the disk is full, free "
+                "some space; then run again."
             ) from error
 
     def live_files(

@@ -27,7 +27,7 @@ from resources.settings import NseSettings
 Status = Literal["found", "unchanged", "not_published", "blocked"]
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NOT_MODIFIED, _NOT_FOUND = 304, 404
-_REAL_HOSTS = frozenset({"nsearchives.nseindia.com", "archives.nseindia.com"})
+_REAL_DOMAIN = "nseindia.com"
 SIMULATED_MARK = "SIMULATED.json"
 _REFUSED = frozenset({401, 403, 451})
 
@@ -47,7 +47,7 @@ class Answer:
 
     `found` carries `content`; `unchanged` means what is held is current; `not_published` that
     the archive has no such file; `blocked` that it would not say (403, an HTML page, no
-    connection): `detail` tells.
+    connection): `detail` tells, and `refused` that the host answered, and answered no.
     """
 
     status: Status
@@ -56,6 +56,7 @@ class Answer:
     etag: str | None = None
     last_modified: str | None = None
     detail: str | None = None
+    refused: bool = False
 
     @property
     def file_name(self) -> str:
@@ -66,24 +67,44 @@ class Answer:
 class Archive:
     """One archive. Use `Archive.open(...)` as a context manager."""
 
-    def __init__(self, settings: NseSettings, base_url: str, client: httpx.Client | None) -> None:
+    def __init__(
+        self,
+        settings: NseSettings,
+        base_url: str,
+        client: httpx.Client | None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._base_url = base_url
         self._client = client
-        self._sleep: Callable[[float], None] = time.sleep
+        self._sleep = sleep
+        self._clock = clock
         self._pace = threading.Lock()
         self._next_request = 0.0
         self._polite = client is not None and not _is_loopback(base_url)
 
     @classmethod
     @contextmanager
-    def open(cls, settings: NseSettings, base_url: str | None = None) -> Iterator[Archive]:
+    def open(
+        cls,
+        settings: NseSettings,
+        base_url: str | None = None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> Iterator[Archive]:
         """Open the archive at `base_url` (default: the configured one).
+
+        `sleep` waits the given seconds: before a further try, and for a turn.
 
         Raises `ValueError` when it is neither an http(s) address nor an existing directory.
         """
-        base = (base_url or settings.base_url).rstrip("/")
+        given = base_url or settings.base_url
+        base = given.rstrip("/") or "/"
         if base.startswith(("http://", "https://")):
+            if not _is_address(base):
+                raise ValueError(_unusable(given, "no address that can be asked"))
             headers = {
                 "User-Agent": settings.user_agent,
                 "Accept": "*/*",
@@ -91,22 +112,33 @@ class Archive:
                 "Referer": "https://www.nseindia.com/all-reports-derivatives",
             }
             with httpx.Client(
-                headers=headers, timeout=settings.timeout_seconds, follow_redirects=True
+                headers=headers,
+                timeout=settings.timeout_seconds,
+                follow_redirects=True,
+                trust_env=not _is_loopback(base),  # A proxy does not know this machine's own.
             ) as client:
-                yield cls(settings, base, client)
+                yield cls(settings, base, client, sleep=sleep)
             return
         if not Path(base).is_dir():
-            raise ValueError(
-                f"OPTRADE_NSE__BASE_URL is {base!r}: found no such directory; expected http://, "
-                "https:// or a directory laid out like the exchange's archive."
-            )
-        yield cls(settings, base, None)
+            raise ValueError(_unusable(given, "no such directory"))
+        yield cls(settings, base, None, sleep=sleep)
 
     def is_simulated(self) -> bool:
-        """Whether this is a simulated exchange, which marks its archive with a file."""
-        if urlsplit(self._base_url).hostname in _REAL_HOSTS:
+        """Whether this is a simulated exchange, which marks its archive with a file.
+
+        Raises `ValueError` when the archive cannot be asked, because then nobody knows. One that
+        refuses the file has not got it: some hosts refuse what they do not have.
+        """
+        host = urlsplit(self._base_url).hostname or ""
+        if host == _REAL_DOMAIN or host.endswith(f".{_REAL_DOMAIN}"):
             return False
-        return self._ask(f"{self._base_url}/{SIMULATED_MARK}", None).status == "found"
+        answer = self._ask(f"{self._base_url}/{SIMULATED_MARK}", None)
+        if answer.status == "blocked" and not answer.refused:
+            raise ValueError(
+                f"{self._base_url}: found no answer ({answer.detail}); expected the exchange's "
+                "archive. Start it again later, or set OPTRADE_NSE__BASE_URL to another one."
+            )
+        return answer.status == "found"
 
     def fetch(self, kind: str, day: date, known: Known | None = None) -> Answer:
         """Ask for one kind of file of one day, trying its candidate names in order."""
@@ -127,11 +159,14 @@ class Archive:
         path = Path(url)
         if not path.is_file():
             return Answer("not_published", url, detail="no such file in the directory")
-        stat = path.stat()
-        version = f"{stat.st_mtime_ns}-{stat.st_size}"
-        if known and known.etag == version:
-            return Answer("unchanged", url, etag=version)
-        return _judged(Answer("found", url, path.read_bytes(), etag=version))
+        try:
+            stat = path.stat()
+            version = f"{stat.st_mtime_ns}-{stat.st_size}"
+            if known and known.etag == version:
+                return Answer("unchanged", url, etag=version)
+            return _judged(Answer("found", url, path.read_bytes(), etag=version))
+        except OSError as error:
+            return Answer("blocked", url, detail=f"the file cannot be read: {error.strerror}")
 
     def _ask_host(self, url: str, known: Known | None) -> Answer:
         headers: dict[str, str] = {}
@@ -150,11 +185,10 @@ class Archive:
                 detail = f"{type(error).__name__}: {error}"
                 continue
             if response.status_code not in _RETRIED:
-                return _from_response(url, response)
+                return _from_response(url, response, conditional=bool(headers))
             detail = f"HTTP {response.status_code}"
-        return Answer(
-            "blocked", url, detail=f"{detail}, after {self._settings.attempts} tries; retry later"
-        )
+        tries = "1 try" if self._settings.attempts == 1 else f"{self._settings.attempts} tries"
+        return Answer("blocked", url, detail=f"{detail}, after {tries}; retry later")
 
     def _request(self, url: str, headers: Mapping[str, str]) -> httpx.Response:
         if self._client is None:
@@ -165,7 +199,7 @@ class Archive:
         if not self._polite:
             return
         with self._pace:
-            now = time.monotonic()
+            now = self._clock()
             wait = self._next_request - now
             self._next_request = (
                 max(now, self._next_request) + 1 / self._settings.requests_per_second
@@ -174,8 +208,8 @@ class Archive:
             self._sleep(wait)
 
 
-def _from_response(url: str, response: httpx.Response) -> Answer:
-    if response.status_code == _NOT_MODIFIED:
+def _from_response(url: str, response: httpx.Response, *, conditional: bool) -> Answer:
+    if response.status_code == _NOT_MODIFIED and conditional:
         return Answer("unchanged", url)
     if response.status_code == _NOT_FOUND:
         return Answer("not_published", url, detail="HTTP 404")
@@ -185,6 +219,7 @@ def _from_response(url: str, response: httpx.Response) -> Answer:
             url,
             detail=f"HTTP {response.status_code}: the host refused. Lower "
             "OPTRADE_NSE__REQUESTS_PER_SECOND, wait, or import from a folder",
+            refused=True,
         )
     return _judged(
         Answer(
@@ -206,8 +241,23 @@ def _judged(answer: Answer) -> Answer:
             content=answer.content,
             detail="found an HTML page; expected the file. The host asks strangers to look like "
             "a browser: wait and retry, or import from a folder",
+            refused=True,
         )
     return answer
+
+
+def _unusable(base_url: str, found: str) -> str:
+    return (
+        f"OPTRADE_NSE__BASE_URL is {base_url!r}: found {found}; expected http://, https:// or a "
+        "directory laid out like the exchange's archive (`optrade demo` makes a simulated one)."
+    )
+
+
+def _is_address(url: str) -> bool:
+    try:
+        return bool(httpx.URL(url).host) and urlsplit(url).port != 0  # `port` checks its range.
+    except (httpx.InvalidURL, ValueError):
+        return False
 
 
 def _is_loopback(url: str) -> bool:

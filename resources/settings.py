@@ -23,6 +23,7 @@ PREFIX = "OPTRADE_"
 ENCODING = "utf-8-sig"
 """Of `.env`: UTF-8, with the mark some editors put in front or without."""
 Market = Literal["real", "simulated"]
+_UNITS = frozenset({"seconds", "rupees", "sessions", "rows"})
 _CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
 _Offset = Annotated[int, Field(ge=-50, le=50)]
 
@@ -301,6 +302,8 @@ class Setting:
             return " or ".join(map(str, get_args(self.field.annotation)))
         kinds: dict[Any, str] = {int: "a whole number", float: "a number", Path: "a path"}
         kind = kinds.get(self.field.annotation, "text")
+        unit = self.name.rpartition("_")[2].lower()
+        kind += f" of {unit}" if unit in _UNITS else ""
         return " ".join((kind, *_bounds(self.field)))
 
 

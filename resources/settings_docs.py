@@ -29,8 +29,7 @@ Written from `resources/settings.py` by `python -m resources.settings_docs`; cha
 Each setting is a variable of the environment, or a line of a file `.env` in the folder optrade \
 is run from; where both say something, the environment wins. `.env.example` has every setting \
 with its default. Nested names are joined by two underscores. A blank value means the default. \
-An `OPTRADE_` name that is not listed here is refused, so that a slip does not pass unseen; \
-`optrade doctor` shows what is in force.
+An `OPTRADE_` name that is not listed here is refused, so that a slip does not pass unseen.
 """
 
 

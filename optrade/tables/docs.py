@@ -16,7 +16,7 @@ from optrade.tables import TABLES, Column, Table
 FILE = Path(__file__).resolve().parents[2] / "docs" / "tables.md"
 MADE_BY = {
     "raw.source_files": "assets/raw.py",
-    "raw.fo_bhavcopy": "optrade/formats/archive.py",
+    "raw.fo_bhavcopy": "optrade/formats/bhavcopy_udiff.py",
     "raw.participant_oi": "optrade/formats/participants.py",
     "raw.participant_volume": "optrade/formats/participants.py",
     "raw.fii_stats": "optrade/formats/fii_stats.py",
@@ -31,7 +31,7 @@ MADE_BY = {
     "analytics.open_interest_close": "optrade/chain/open_interest.py",
     "analytics.premium_close": "optrade/chain/premium.py",
 }
-"""The module that makes a table's rows."""
+"""The module that makes a table's rows (of the bhavcopy, in the format in use today)."""
 
 _HEAD = """\
 # Tables

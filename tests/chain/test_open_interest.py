@@ -111,9 +111,10 @@ def test_published_change_stands(chain: Rows, before: dict[str, object]) -> None
 def test_published_change_stands_without_a_session_before(chain: Rows) -> None:
     assert of_today(chain(YESTERDAY, TODAY), {})["oi_change_basis"] == "published"
     assert of_today(chain(TODAY))["oi_change_basis"] == "published"
-    assert of_today(chain(YESTERDAY, YESTERDAY | {"expiry": NEW}, TODAY))[
-        "oi_change_basis"
-    ] == "published", "two rows claim to be the contract's yesterday"
+    assert (
+        of_today(chain(YESTERDAY, YESTERDAY | {"expiry": NEW}, TODAY))["oi_change_basis"]
+        == "published"
+    ), "two rows claim to be the contract's yesterday"
 
 
 @pytest.mark.parametrize("published", [None, 0.0])

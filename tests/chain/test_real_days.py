@@ -82,9 +82,9 @@ def test_redated_contracts_keep_their_past(real_csv: CSV, chain: Frame) -> None:
     found = open_interest_close(chain, days, before)
     held = found.filter(pl.col("oi_change_basis") == "held")
     in_force = date(2025, 1, 2)
-    assert held.filter(pl.col("trade_date") < date(2026, 1, 1))["trade_date"].unique().to_list() == [
-        in_force
-    ]
+    assert held.filter(pl.col("trade_date") < date(2026, 1, 1))[
+        "trade_date"
+    ].unique().to_list() == [in_force]
     yesterday = {
         row["FinInstrmId"]: int(row["OpnIntrst"])
         for (day, _), rows in real_csv.items()

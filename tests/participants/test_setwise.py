@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, timedelta
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -45,7 +46,7 @@ def everything(oi: Frame, volume: Frame, days: list[date]) -> dict[str, Frame]:
         orient="row",
     )
     none = TABLES["raw.fo_bhavcopy"].empty()
-    flags = expiry_flags(days, none, {day: SEGMENTS[:3] for day in days})
+    flags = expiry_flags(days, none, dict.fromkeys(days, SEGMENTS[:3]))
     held, traded = some(oi, days), some(volume, days)
     return {
         "participants.positions": positions(held),
@@ -63,7 +64,7 @@ def test_random_days(frame: Callable[[Figures], Frame], seed: int, cuts: set[int
     volume = frame(random_figures(seed + 1, volume_days))
     together = everything(oi, volume, SESSIONS)
     edges = [0, *sorted(cuts), len(SESSIONS)]
-    groups = [SESSIONS[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    groups = [SESSIONS[a:b] for a, b in pairwise(edges)]
     for split in (groups, [[day] for day in SESSIONS]):
         apart = [everything(oi, volume, days) for days in split]
         for name, rows in together.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import random
 import subprocess
@@ -167,7 +168,7 @@ def test_a_failing_disk_leaves_the_old_rows_and_no_new_file(lake, rows, monkeypa
         real(path, content)
 
     monkeypatch.setattr(lake_files, "write_durably", second_fails)
-    with pytest.raises(LakeError, match=r"No space left.*old rows stand.*free some space"):
+    with pytest.raises(LakeError, match=r"No space left.*old rows stand.*free.some space"):
         commit(lake, Slice(OI, (D1, D2), rows(OI, [D1, D2], 4, 2)))
     assert generations(lake) == {D1: {1}, D2: {1}}
     assert data_files(lake) == files
@@ -247,7 +248,7 @@ def test_queries_cannot_write_past_the_protocol(lake, location, rows):
     commit(lake, Slice(OI, (D1,), rows(OI, [D1])))
     with pytest.raises(LakeError, match="Found DELETE in a query"):
         lake.sql("DELETE FROM raw.participant_oi")
-    with pytest.raises(LakeError, match="Found DROP, SELECT|Found DROP"):
+    with pytest.raises(LakeError, match="Found DROP in a query"):
         lake.sql("SELECT 1; DROP TABLE raw.participant_oi")
     with Lake.open(location, read_only=True) as reader, pytest.raises(duckdb.Error):
         reader.sql("DELETE FROM raw.participant_oi")
@@ -269,7 +270,7 @@ def test_threads_read_whole_generations_while_one_writes(lake, rows):
                 seen = set(lake.read(OI, [D1, D2])["long_contracts"])
                 if len(seen) != 1:
                     errors.append(seen)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 (the test shows it)
                 errors.append(error)
 
     readers = [threading.Thread(target=look) for _ in range(2)]
@@ -292,9 +293,7 @@ def test_the_same_rows_give_the_same_bytes(rows, order, cuts):
         frame = rows(table, [D1], 12, 3)
         mixed = frame[list(order)]
         bounds = [0, *sorted(cuts), 12]
-        pieces = pl.concat(
-            [mixed[a:b] for a, b in zip(bounds, bounds[1:], strict=False)], rechunk=False
-        )
+        pieces = pl.concat([mixed[a:b] for a, b in itertools.pairwise(bounds)], rechunk=False)
         style = lake_files.ParquetFormat()
         expected = encode(D1, canonical(table, frame), style).sha256
         assert encode(D1, canonical(table, pieces), style).sha256 == expected

@@ -1,0 +1,300 @@
+"""One bad file in a range: it is named, its date keeps what it had, every other date goes on."""
+
+from __future__ import annotations
+
+import errno
+import io
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+import resources.lake_files
+from optrade.formats.archive import candidates
+
+RAW = [
+    "raw.source_files",
+    "raw.fo_bhavcopy",
+    "raw.participant_oi",
+    "raw.participant_volume",
+    "raw.fii_stats",
+    "raw.index_close",
+]
+PAGE = b"<!DOCTYPE html><html><body>Access denied</body></html>"
+
+
+def rewrite(path, edit: Callable[[list[str]], list[str]]):
+    """Change the lines of a published text file, inside its zip where it has one."""
+    if path.suffix != ".zip":
+        lines = edit(path.read_text(encoding="utf-8").splitlines())
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return
+    with zipfile.ZipFile(path) as archive:
+        (name,) = archive.namelist()
+        lines = edit(archive.read(name).decode().splitlines())
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, "\n".join(lines) + "\n")
+    path.write_bytes(buffer.getvalue())
+
+
+def swapped(line: str, one: int, other: int) -> str:
+    cells = line.split(",")
+    cells[one], cells[other] = cells[other], cells[one]
+    return ",".join(cells)
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def header_swapped(path):
+    """Put Long and Call Short change names: the mistake that every sum survives."""
+    rewrite(path, lambda lines: [lines[0], swapped(lines[1], 6, 7), *lines[2:]])
+
+
+def columns_swapped(path):
+    """Figures of High and Low change places under a right header."""
+
+    def edit(lines):
+        high, low = (lines[0].split(",").index(name) for name in ("HghPric", "LwPric"))
+        return [lines[0], *(swapped(line, high, low) for line in lines[1:])]
+
+    rewrite(path, edit)
+
+
+def contract_twice(path):
+    rewrite(path, lambda lines: [*lines, lines[1]])
+
+
+def title_of_another_day(path):
+    rewrite(path, lambda lines: [lines[0].replace("Jan 29, 2026", "Jan 28, 2026"), *lines[1:]])
+
+
+def not_a_number(path):
+    rewrite(path, lambda lines: [*lines[:3], _with(lines[3], 5, "12x4.5"), *lines[4:]])
+
+
+def _with(line: str, at: int, text: str) -> str:
+    cells = line.split(",")
+    cells[at] = text
+    return ",".join(cells)
+
+
+def of_the_day_before(path):
+    """The file of 28 January is found under the name of the 29th."""
+    shutil.copy(path.with_name(path.name.replace("29012026", "28012026")), path)
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A bad file: its kind, how it comes about, and what the refusal must say of it."""
+
+    kind: str
+    damage: Callable[..., None]
+    place: str
+    found: str
+    expected: str
+    remedy: str
+
+
+CASES = {
+    "truncated zip": Bad(
+        "fo_bhavcopy",
+        cut_off,
+        "BhavCopy_NSE_FO_0_0_0_20260129_F_0000.csv.zip",
+        "a zip cut off at byte",
+        "a complete container",
+        "Fetch it again",
+    ),
+    "columns swapped in the header": Bad(
+        "participant_oi",
+        header_swapped,
+        "fao_participant_oi_29012026.csv, line 2, field Option Index Put Long",
+        "columns in another order: Option Index Call Short in place of Option Index Put Long",
+        "Client Type,Future Index Long",
+        "compare it with the archive's copy",
+    ),
+    "columns swapped in the data": Bad(
+        "fo_bhavcopy",
+        columns_swapped,
+        "BhavCopy_NSE_FO_0_0_0_20260129_F_0000.csv, line ",
+        "OpnPric '",
+        "LwPric <= OpnPric <= HghPric",
+        "a column or a row was moved or edited",
+    ),
+    "a contract twice": Bad(
+        "fo_bhavcopy",
+        contract_twice,
+        "field FinInstrmId",
+        "again, already on line 2",
+        "one row for each instrument id",
+        "Fetch it again",
+    ),
+    "title of another day": Bad(
+        "participant_volume",
+        title_of_another_day,
+        "fao_participant_vol_29012026.csv, line 1, field title",
+        "2026-01-28",
+        "2026-01-29",
+        "fetch the one of 2026-01-29",
+    ),
+    "another day's file under this name": Bad(
+        "index_close",
+        of_the_day_before,
+        "ind_close_all_29012026.csv, line 2, field Index Date",
+        "2026-01-28",
+        "2026-01-29",
+        "fetch the one of 2026-01-29",
+    ),
+    "not a number": Bad(
+        "index_close",
+        not_a_number,
+        "ind_close_all_29012026.csv, line 4, field Closing Index Value",
+        "'12x4.5'",
+        "a number",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", CASES.values(), ids=CASES)
+def test_a_bad_file_takes_only_its_date_with_it(
+    bad, filled, lanes, own_exchange, reading, sessions
+):
+    before, day, after = sessions[2:5]
+    table = f"raw.{bad.kind}"
+    lane = lanes(own_exchange, like=filled[0])
+    good = lane.file(bad.kind, day).read_bytes()
+    held = lane.contents()
+    bad.damage(lane.file(bad.kind, day))
+
+    ranged = lane.run(before, after, RAW)
+
+    assert not ranged.success
+    text = reading.failure_text(ranged)
+    for words in (bad.place, f"found {bad.found}", f"expected {bad.expected}", bad.remedy):
+        assert words in text
+    expected = {(name, str(d)) for name in RAW for d in (before, day, after)} - {(table, str(day))}
+    assert set(reading.stored(ranged)) == expected
+    assert lane.materialized(table) == {str(before), str(after)}
+    row = next(r for r in lane.read("raw.source_files", day) if r["kind"] == bad.kind)
+    assert row["status"] == "refused"
+    assert row["detail"] in text
+    judged = {
+        e.partition: e.passed
+        for e in reading.evaluations(ranged)
+        if (e.asset_key.path[-1], e.check_name) == (bad.kind, "contract")
+    }
+    assert judged == {str(before): True, str(day): False, str(after): True, None: False}
+
+    single = lane.run(day, only=RAW)
+
+    assert not single.success
+    assert row["detail"] in reading.failure_text(single)
+    assert lane.materialized(table) == {str(before), str(after)}
+    refused = lane.contents()
+    assert {at for at in held if refused[at] != held[at]} == {("raw.source_files", day)}
+
+    lane.file(bad.kind, day).write_bytes(good)
+    mended = lane.run(day, only=RAW)
+
+    assert mended.success, reading.failure_text(mended)
+    assert lane.statuses(day)[bad.kind] == "held"
+    assert str(day) in lane.materialized(table)
+    assert lane.contents()[table, day] == held[table, day]
+
+
+def test_the_rest_of_the_lane_goes_on_without_a_refused_file(
+    lanes, own_exchange, reading, tables, sessions
+):
+    day, after = sessions[3:5]
+    lane = lanes(own_exchange)
+    cut_off(lane.file("fo_bhavcopy", day))
+    result = lane.run(day, after)
+    assert not result.success
+    assert "a zip cut off" in reading.failure_text(result)
+    stored = reading.stored(result)
+    assert {name for name, at in stored if at == str(after)} == {t.full_name for t in tables}
+    chains = {"raw.fo_bhavcopy", "snapshots.chain_close"}
+    chains |= {t.full_name for t in tables if t.group == "analytics"}
+    assert {name for name, at in stored if at == str(day)} == {t.full_name for t in tables} - chains
+
+
+def test_a_page_in_place_of_a_file_is_blocked_and_told(lanes, own_exchange, reading, sessions):
+    before, day = sessions[2:4]
+    lane = lanes(own_exchange)
+    good = lane.file("index_close", day).read_bytes()
+    lane.file("index_close", day).write_bytes(PAGE)
+
+    result = lane.run(before, day, RAW)
+
+    assert lane.materialized("raw.index_close") == {str(before)}
+    row = next(r for r in lane.read("raw.source_files", day) if r["kind"] == "index_close")
+    assert row["status"] == "blocked"
+    assert "found an HTML page; expected the file" in row["detail"]
+    told = {
+        e.partition: e
+        for e in reading.evaluations(result)
+        if (e.asset_key.path[-1], e.check_name) == ("source_files", "ordinary")
+    }
+    assert told[str(before)].passed
+    assert not told[str(day)].passed
+    assert row["detail"] in told[str(day)].description
+    assert "refetch: " in told[str(day)].description
+
+    lane.file("index_close", day).write_bytes(good)
+    assert lane.run(day, only=RAW).success
+    assert lane.statuses(day)["index_close"] == "held"
+    assert lane.materialized("raw.index_close") == {str(before), str(day)}
+
+
+def test_a_page_never_displaces_a_held_file(filled, lanes, own_exchange, sessions):
+    day = sessions[3]
+    lane = lanes(own_exchange, like=filled[0])
+    held = lane.contents()
+    lane.file("fo_bhavcopy", day).write_bytes(PAGE)
+    assert lane.run(day, only=RAW).success
+    assert lane.statuses(day)["fo_bhavcopy"] == "held"
+    assert lane.contents() == held
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv"], ids=["of the tables", "of kept files"])
+def test_a_full_disk_fails_the_run_and_leaves_the_old_data_whole(
+    ending, filled, lanes, own_exchange, reading, sessions, monkeypatch
+):
+    day = sessions[3]
+    lane = lanes(own_exchange, like=filled[0])
+    held, rows = lane.contents(), lane.read("raw.index_close", day)
+    files = {path for path in lane.settings.lake_root.rglob("*") if "catalog" not in path.name}
+    path = lane.file("index_close", day)
+    rewrite(path, lambda lines: [*lines[:2], _with(lines[2], 8, "424242"), *lines[3:]])
+    write = resources.lake_files.write_durably
+
+    def full(path, content):
+        if path.suffix == ending:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resources.lake_files, "write_durably", full)
+        failed = lane.run(day, only=RAW)
+
+    assert not failed.success
+    assert "No space left on device" in reading.failure_text(failed)
+    assert reading.stored(failed) == {}
+    assert lane.contents() == held
+    assert lane.read("raw.index_close", day) == rows
+    kept = {path for path in lane.settings.lake_root.rglob("*") if "catalog" not in path.name}
+    assert {path for path in kept - files if path.suffix in {".parquet", ".part"}} == set()
+
+    healed = lane.run(day, only=RAW)
+    assert healed.success, reading.failure_text(healed)
+    assert 424242 in {row["volume_shares"] for row in lane.read("raw.index_close", day)}
+
+
+def test_the_file_names_in_these_tests_are_the_exchange_s(sessions):
+    day = sessions[3]
+    assert candidates("index_close", day)[-1].endswith("ind_close_all_29012026.csv")
