@@ -30,7 +30,7 @@ from optrade.tables.raw import (
     SOURCE_FILES,
 )
 from resources.lake import Lake, Slice
-from resources.lake_files import keep_raw, read_raw
+from resources.lake_files import KeptFileDamaged, keep_raw, read_raw
 from resources.lake_io import DATE_BY_DATE, Committed, LakeResource
 from resources.nse import Answer, ArchiveResource, Known
 
@@ -106,8 +106,11 @@ def _rows(lake: Lake, dates: Sequence[date]) -> Iterator[Row]:
     return lake.read(SOURCE_FILES, dates).iter_rows(named=True)
 
 
-def _known(row: Row | None) -> Known | None:
+def _known(lake: Lake, row: Row | None) -> Known | None:
+    """What to ask changes against: a held file whose bytes are still there."""
     if row is None or row["status"] != "held":
+        return None
+    if not (lake.location.root / row["stored_as"]).is_file():
         return None
     return Known(row["url"], row["etag"], row["last_modified"])
 
@@ -152,6 +155,7 @@ class Load:
     graph: Graph
     lake: Lake
     files: dict[tuple[date, str], Row] = field(default_factory=dict)
+    before: dict[tuple[date, str], Row] = field(default_factory=dict)
     refused: dict[str, dict[date, str]] = field(default_factory=dict)
 
     def fetch(self, resource: ArchiveResource, dates: Sequence[date]) -> None:
@@ -160,11 +164,15 @@ class Load:
         A required file that the archive would not give (403, a page in its place) is refused
         for its date, also when an earlier copy is held: the copy stays, the run says so.
         """
+        self.before = dict(self.files)
         market = self.graph.market
         wanted = [(day, kind) for day in dates for kind in FILE_KINDS]
         with resource.open(market) as archive, ThreadPoolExecutor(FETCH_THREADS) as pool:
             answers = pool.map(
-                lambda at: archive.fetch(at[1], at[0], _known(self.files.get(at))), wanted
+                lambda at: archive.fetch(
+                    kind=at[1], day=at[0], known=_known(self.lake, self.before.get(at))
+                ),
+                wanted,
             )
             for at, answer in zip(wanted, answers, strict=True):
                 self.files[at] = _source_row(self.lake, at, answer, self.files.get(at), market)
@@ -191,7 +199,7 @@ class Load:
             return None
         try:
             frame = self._parse(row)
-        except InputRefused as refusal:
+        except (InputRefused, KeptFileDamaged) as refusal:
             self._refuse(kind, day, str(refusal))
             return None
         return self._completed(frame, day) if kind == "fo_bhavcopy" else frame
@@ -211,7 +219,7 @@ class Load:
             return bhavcopy
         try:
             activity = self._parse(row)
-        except InputRefused as refusal:
+        except (InputRefused, KeptFileDamaged) as refusal:
             self._refuse("fo_market_activity", day, str(refusal))
             return bhavcopy
         lots = market_activity.lot_sizes(activity).rename({"lot_size": "_lot"})
@@ -225,7 +233,15 @@ class Load:
     def _refuse(self, kind: str, day: date, text: str) -> None:
         table = FILE_TABLES.get(kind, SOURCE_FILES)
         self.refused.setdefault(table.full_name, {})[day] = text
-        self.files[day, kind] = {**self.files[day, kind], "status": "refused", "detail": text}
+        before = self.before.get((day, kind))
+        if (
+            before
+            and before["status"] == "held"
+            and before["sha256"] != self.files[day, kind]["sha256"]
+        ):
+            self.files[day, kind] = {**before, "detail": f"a newer file was refused: {text}"}
+        else:
+            self.files[day, kind] = {**self.files[day, kind], "status": "refused", "detail": text}
 
     def source_files(self, dates: Sequence[date]) -> Slice:
         """The rows of every answer, refusals marked."""

@@ -371,21 +371,25 @@ def keep_raw(root: Path, kind: str, day: date, name: str, content: bytes) -> tup
     return relative.as_posix(), sha256
 
 
+class KeptFileDamaged(RuntimeError):
+    """A file that was kept for ever is gone or changed on disk."""
+
+
 def read_raw(root: Path, stored_as: str, sha256: str) -> bytes:
     """Read a kept file back and prove that it is what was fetched.
 
-    Raises `FileNotFoundError` when it is gone and `ValueError` when its bytes changed.
+    Raises `KeptFileDamaged` when it is gone or its bytes changed.
     """
     path = root / stored_as
     if not path.exists():
-        raise FileNotFoundError(
+        raise KeptFileDamaged(
             f"{path}: found no such file; expected the kept one. Restore it from a backup or "
             "fetch that day again."
         )
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        raise ValueError(
+        raise KeptFileDamaged(
             f"{path}: found SHA-256 {found[:16]}…; expected {sha256[:16]}… as when it was fetched. "
             "The file changed on disk: restore it from a backup or fetch that day again."
         )

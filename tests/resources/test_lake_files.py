@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from optrade.tables import TABLES
 from resources import lake_files
 from resources.lake_files import (
+    KeptFileDamaged,
     LakeError,
     ParquetFormat,
     content_hash,
@@ -87,12 +88,12 @@ def test_kept_files_come_back_and_versions_live_side_by_side(tmp_path):
 def test_a_kept_file_that_changed_is_noticed_and_healed_by_fetching_again(tmp_path):
     stored_as, sha256 = keep_raw(tmp_path, "k", D1, "f.csv", b"content")
     (tmp_path / stored_as).write_bytes(b"c0ntent")
-    with pytest.raises(ValueError, match=r"changed on disk.*fetch that day again"):
+    with pytest.raises(KeptFileDamaged, match=r"changed on disk.*fetch that day again"):
         read_raw(tmp_path, stored_as, sha256)
     keep_raw(tmp_path, "k", D1, "f.csv", b"content")
     assert read_raw(tmp_path, stored_as, sha256) == b"content"
     (tmp_path / stored_as).unlink()
-    with pytest.raises(FileNotFoundError, match="Restore it from a backup or fetch"):
+    with pytest.raises(KeptFileDamaged, match="Restore it from a backup or fetch"):
         read_raw(tmp_path, stored_as, sha256)
 
 
