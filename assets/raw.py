@@ -44,6 +44,7 @@ FILE_TABLES: Mapping[str, Table] = {
 }
 """The table each kind of file fills; the market activity report completes the bhavcopy."""
 FETCH_THREADS = 4
+PARSE_THREADS = 2
 Row = dict[str, Any]
 
 
@@ -186,7 +187,9 @@ class Load:
         table = FILE_TABLES[kind]
         blocked = self.refused.get(table.full_name, {})
         days = [d for d, of_kind in self.files if of_kind == kind and d not in blocked]
-        frames = [frame for day in days if (frame := self._parsed(kind, day)) is not None]
+        with ThreadPoolExecutor(PARSE_THREADS) as pool:
+            parsed = pool.map(lambda day: self._parsed(kind, day), days)
+            frames = [frame for frame in parsed if frame is not None]
         rows = pl.concat(frames) if frames else table.empty()
         accepted, refused = gate(table, rows, self.graph.calendar)
         for day, text in refused.items():

@@ -24,7 +24,7 @@ from optrade.tables.raw import SOURCE_FILES
 from optrade_dagster.jobs import close_lane
 from optrade_dagster.schedules import close_lane_schedule
 from optrade_dagster.sensors import exchange_files_published
-from resources.lake import DUCKDB_CONFIG
+from resources.duckdb_connection import DUCKDB_CONFIG
 from resources.lake_io import LakeIOManager, LakeResource
 from resources.nse import ArchiveResource
 from resources.settings import Settings, load_settings

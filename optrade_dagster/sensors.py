@@ -4,7 +4,7 @@ Belongs here: looking, and asking for runs. Does not belong here: fetching and c
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -38,8 +38,16 @@ class Look:
         return self.published.issuperset(REQUIRED_KINDS)
 
 
+def now_in_india() -> datetime:
+    """The time on the exchange's clock."""
+    return datetime.now(_ZONE)
+
+
 def exchange_files_published(
-    job: AssetJob, graph: Graph, settings: Settings
+    job: AssetJob,
+    graph: Graph,
+    settings: Settings,
+    clock: Callable[[], datetime] = now_in_india,
 ) -> dg.SensorDefinition:
     """Ask the archive for files of recent trading days not yet held; one run a day when there."""
     lane = settings.close_lane
@@ -60,7 +68,7 @@ def exchange_files_published(
         ),
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        now = datetime.now(_ZONE)
+        now = clock()
         seen: dict[str, list[str]] = json.loads(context.cursor or "{}")
         days = due_days(graph, lane, now)
         held = _held(context.resources.lake, days)

@@ -11,10 +11,10 @@ did it and why. Readers keep the snapshot they began with and never wait.
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from datetime import date, datetime
 from typing import Any
 
@@ -22,6 +22,12 @@ import duckdb
 import polars as pl
 
 from optrade.tables import IST, TABLES, Table
+from resources.duckdb_connection import (
+    Connect,
+    extension_path,
+    plain_connection,
+    transaction,
+)
 from resources.lake_files import (
     CATALOG,
     CommitResult,
@@ -52,7 +58,6 @@ from resources.lake_upkeep import (
 
 __all__ = [
     "CATALOG",
-    "DUCKDB_CONFIG",
     "CommitResult",
     "Lake",
     "LakeError",
@@ -65,28 +70,8 @@ __all__ = [
     "checked",
 ]
 
+_THREADS = 4
 _READS = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
-DUCKDB_CONFIG: Mapping[str, str] = {
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-}
-Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
-
-
-def extension_path(name: str) -> str:
-    """Path of a DuckDB extension shipped as a Python package (no network at run time)."""
-    package = importlib.resources.files(f"duckdb_extension_{name}")
-    return str(package / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension")
-
-
-@contextmanager
-def plain_connection() -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory DuckDB that installs and loads nothing by itself."""
-    connection = duckdb.connect(config=dict(DUCKDB_CONFIG))
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 class Lake:
@@ -173,7 +158,7 @@ class Lake:
                 statements = [] if born else birth_statements(self.location)
                 statements += table_statements(stored_columns(cursor), TABLES, self.location.root)
                 if statements:
-                    with _transaction(cursor):
+                    with transaction(cursor):
                         for statement in statements:
                             cursor.execute(statement)
 
@@ -226,7 +211,8 @@ class Lake:
     def _encode(self, part: Slice) -> list[EncodedSlice]:
         frame = checked(part, self.location.market)
         by_day = frame.partition_by("trade_date", as_dict=True, maintain_order=True)
-        return [encode(day, rows, self.style) for (day,), rows in by_day.items()]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            return list(pool.map(lambda at: encode(at[0][0], at[1], self.style), by_day.items()))
 
     def _plan(
         self,
@@ -267,10 +253,8 @@ class Lake:
         extra = {**provenance, "slices": {p.table.full_name: p.story() for p in plans}}
         closed = False
         try:
-            for plan in plans:
-                for part in plan.new:
-                    plan.paths.append(self.location.put(plan.table, part))
-            with _transaction(cursor):
+            self._put_all(plans)
+            with transaction(cursor):
                 for plan in plans:
                     _swap(cursor, plan)
                 cursor.execute(
@@ -289,6 +273,20 @@ class Lake:
                 f"{str(error).splitlines()[0]}. The old rows stand. If the disk is full, free "
                 "some space; then run again."
             ) from error
+
+    def _put_all(self, plans: Sequence[Plan]) -> None:
+        """Write the plans' new files, several at a time; raises after all have ended."""
+        with ThreadPoolExecutor(_THREADS) as pool:
+            puts = [
+                (plan, pool.submit(self.location.put, plan.table, part))
+                for plan in plans
+                for part in plan.new
+            ]
+        for plan, put in puts:
+            if put.exception() is None:
+                plan.paths.append(put.result())
+        for _, put in puts:
+            put.result()
 
     def live_files(
         self,
@@ -385,15 +383,3 @@ def _swap(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> None:
             f"schema => '{table.group}', hive_partitioning => true)",
             [plan.paths],
         )
-
-
-@contextmanager
-def _transaction(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    cursor.execute("BEGIN")
-    try:
-        yield
-        cursor.execute("COMMIT")
-    except BaseException:
-        with suppress(duckdb.Error):  # A failed COMMIT has already ended the transaction.
-            cursor.execute("ROLLBACK")
-        raise
