@@ -90,7 +90,8 @@ def build_checks(graph: Graph, table: Table) -> dg.AssetChecksDefinition:
         for kind in chosen:
             verdicts = judge(grouped[kind.name], inputs, dates)
             broken = refused if kind is GUARD else {}
-            yield from evaluations(key, kind, verdicts, dates, broken)
+            ranged = not context.has_partition_key
+            yield from evaluations(key, kind, verdicts, dates, broken, ranged=ranged)
         if refused:
             raise dg.Failure(
                 description=f"{len(refused)} of {len(dates)} {REFUSED}:\n"
@@ -146,8 +147,12 @@ def evaluations(
     verdicts: Sequence[Verdict],
     dates: Sequence[date],
     refused: Mapping[date, str],
+    *,
+    ranged: bool,
 ) -> Iterator[CheckEvent]:
     """One evaluation per judged or refused date of a range, then the summary over all.
+
+    A range may be one date long, as a backfill's last run is; its summary is of no partition.
 
     Nothing is said of dates on which no rule could judge anything.
     """
@@ -156,7 +161,7 @@ def evaluations(
     by_day: dict[date, list[Verdict]] = {}
     for verdict in verdicts:
         by_day.setdefault(verdict["trade_date"], []).append(verdict)
-    if len(dates) > 1:
+    if ranged:
         for day in dates:
             rows = by_day.get(day, [])
             if day in refused or any(row["passed"] is not None for row in rows):

@@ -6,10 +6,12 @@ Belongs here: wiring to `optrade.participants`. Does not belong here: the maths.
 from __future__ import annotations
 
 from datetime import date
+from functools import partial
 
 import polars as pl
 
 from assets.building import Graph, Reads, Recipe
+from optrade.calendar import TradingCalendar
 from optrade.expiries import segments_expiring
 from optrade.participants import (
     HISTORY_SESSIONS,
@@ -22,82 +24,73 @@ from optrade.participants import (
 from optrade.tables.participants import ACTIVITY, CROSS, LEDGER, POSITIONS
 from optrade.tables.raw import FO_BHAVCOPY, PARTICIPANT_OI, PARTICIPANT_VOLUME
 
+Dates = tuple[date, ...]
 _CONTRACT_COLUMNS = ("trade_date", "underlying_class", "instrument_type", "expiry")
 
 
 def recipes(graph: Graph) -> tuple[Recipe, ...]:
     """The assets of this group."""
-    calendar = graph.calendar
-
-    def make_positions(dates: tuple[date, ...], participant_oi: pl.DataFrame) -> pl.DataFrame:
-        del dates
-        return positions(participant_oi)
-
-    def make_activity(
-        dates: tuple[date, ...], participant_oi: pl.DataFrame, participant_volume: pl.DataFrame
-    ) -> pl.DataFrame:
-        del dates
-        return activity(participant_oi, participant_volume)
-
-    def make_cross(dates: tuple[date, ...], positions: pl.DataFrame) -> pl.DataFrame:
-        first = positions["trade_date"].min()
-        start = min(dates[0], first) if isinstance(first, date) else dates[0]
-        return cross(positions, dates, calendar.sessions(start, dates[-1]))
-
-    def make_ledger(
-        dates: tuple[date, ...],
-        participant_oi: pl.DataFrame,
-        participant_volume: pl.DataFrame,
-        contracts: pl.DataFrame,
-    ) -> pl.DataFrame:
-        known = [d for d in dates if d > calendar.first]
-        days = pl.DataFrame(
-            {"trade_date": known, "previous_date": [calendar.previous(d) for d in known]},
-            schema={"trade_date": pl.Date(), "previous_date": pl.Date()},
-        )
-        by_rule = {d: segments_expiring(calendar, d) for d in dates}
-        flags = expiry_flags(dates, contracts, by_rule)
-        in_run = pl.col("trade_date").is_in(dates)
-        rows = ledger(participant_oi, participant_volume, days, flags)
-        return rows.filter(in_run)
-
+    oi, volume = Reads(PARTICIPANT_OI), Reads(PARTICIPANT_VOLUME)
     return (
-        Recipe(
-            POSITIONS,
-            make_positions,
-            {"participant_oi": Reads(PARTICIPANT_OI)},
-            code_version="1",
-            notes=_position_notes,
-        ),
+        Recipe(POSITIONS, _positions, {"participant_oi": oi}, "1", _position_notes),
         Recipe(
             ACTIVITY,
-            make_activity,
-            {
-                "participant_oi": Reads(PARTICIPANT_OI),
-                "participant_volume": Reads(PARTICIPANT_VOLUME),
-            },
-            code_version="1",
-            notes=_activity_notes,
+            _activity,
+            {"participant_oi": oi, "participant_volume": volume},
+            "1",
+            _activity_notes,
         ),
         Recipe(
             CROSS,
-            make_cross,
+            partial(_cross, graph.calendar),
             {"positions": Reads(POSITIONS, sessions_before=HISTORY_SESSIONS)},
-            code_version="1",
-            notes=_cross_notes,
+            "1",
+            _cross_notes,
         ),
         Recipe(
             LEDGER,
-            make_ledger,
+            partial(_ledger, graph.calendar),
             {
                 "participant_oi": Reads(PARTICIPANT_OI, sessions_before=1),
-                "participant_volume": Reads(PARTICIPANT_VOLUME),
+                "participant_volume": volume,
                 "contracts": Reads(FO_BHAVCOPY, columns=_CONTRACT_COLUMNS),
             },
-            code_version="1",
-            notes=_ledger_notes,
+            "1",
+            _ledger_notes,
         ),
     )
+
+
+def _positions(_dates: Dates, participant_oi: pl.DataFrame) -> pl.DataFrame:
+    return positions(participant_oi)
+
+
+def _activity(
+    _dates: Dates, participant_oi: pl.DataFrame, participant_volume: pl.DataFrame
+) -> pl.DataFrame:
+    return activity(participant_oi, participant_volume)
+
+
+def _cross(calendar: TradingCalendar, dates: Dates, positions: pl.DataFrame) -> pl.DataFrame:
+    start = min([dates[0], *positions["trade_date"].unique()])
+    return cross(positions, dates, calendar.sessions(start, dates[-1]))
+
+
+def _ledger(
+    calendar: TradingCalendar,
+    dates: Dates,
+    participant_oi: pl.DataFrame,
+    participant_volume: pl.DataFrame,
+    contracts: pl.DataFrame,
+) -> pl.DataFrame:
+    known = [d for d in dates if d > calendar.first]
+    days = pl.DataFrame(
+        {"trade_date": known, "previous_date": [calendar.previous(d) for d in known]},
+        schema={"trade_date": pl.Date(), "previous_date": pl.Date()},
+    )
+    by_rule = {d: segments_expiring(calendar, d) for d in dates}
+    flags = expiry_flags(dates, contracts, by_rule)
+    return ledger(participant_oi, participant_volume, days, flags)
 
 
 def _position_notes(rows: pl.DataFrame) -> pl.DataFrame:

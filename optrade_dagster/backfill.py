@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._core.utils import make_new_backfill_id
@@ -125,13 +127,7 @@ def _request(
         if entry.load_error:
             raise BackfillError(f"The code location does not load:\n{entry.load_error}")
     graph = request.asset_graph
-    selection = dg.AssetSelection.from_string(select) if select else dg.AssetSelection.all()
-    keys = sorted(selection.resolve(graph))
-    if not keys:
-        raise BackfillError(
-            f'--select {select!r} names no asset. Try `group:participants`, `key:"raw/*"` or '
-            '`+key:"analytics/premium_close"`.'
-        )
+    keys = _selected(graph, select)
     first, last = days[0].isoformat(), days[-1].isoformat()
     backfill = PartitionBackfill.from_asset_partitions(
         backfill_id=make_new_backfill_id(),
@@ -148,6 +144,20 @@ def _request(
     )
     instance.add_backfill(backfill)
     return backfill.backfill_id
+
+
+def _selected(graph: BaseAssetGraph[Any], select: str | None) -> list[dg.AssetKey]:
+    try:
+        selection = dg.AssetSelection.from_string(select) if select else dg.AssetSelection.all()
+        keys = sorted(selection.resolve(graph))
+    except dg.DagsterError:
+        keys = []
+    if not keys:
+        raise BackfillError(
+            f'--select {select!r} names no asset. Try `group:participants`, `key:"raw/*"` or '
+            '`+key:"analytics/premium_close"`.'
+        )
+    return keys
 
 
 def _daemon_lives(instance: dg.DagsterInstance) -> bool:

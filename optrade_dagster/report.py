@@ -70,7 +70,7 @@ def gather(
         for record in instance.get_records_for_run(run_id, of_type=_STORED).records:
             _count_rows(reports, record)
         for record in instance.get_records_for_run(run_id, of_type=_CHECKED).records:
-            _count_checks(reports, record, only=days[0] if len(days) == 1 else None)
+            _count_checks(reports, record)
     return [reports[day] for day in days]
 
 
@@ -91,16 +91,14 @@ def _count_rows(reports: dict[date, DayReport], record: EventLogRecord) -> None:
     report.changed += bool(_value(metadata, "changed"))
 
 
-def _count_checks(
-    reports: dict[date, DayReport], record: EventLogRecord, only: date | None
-) -> None:
+def _count_checks(reports: dict[date, DayReport], record: EventLogRecord) -> None:
     event = record.event_log_entry.dagster_event
     if event is None:
         return
     evaluation: Any = event.event_specific_data
-    day = date.fromisoformat(evaluation.partition) if evaluation.partition else only
+    day = date.fromisoformat(evaluation.partition) if evaluation.partition else None
     if day is None or day not in reports:
-        return
+        return  # The summary over a range.
     warned = evaluation.severity is dg.AssetCheckSeverity.WARN
     word = "ok" if evaluation.passed else "warned" if warned else "failed"
     reports[day].checks[word] += 1

@@ -18,7 +18,7 @@ PACKAGES = ("optrade", "resources", "assets", "optrade_dagster")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 MOST_FILE_LINES = 400
 MOST_FUNCTION_LINES = 60
-UNREADABLE = {".git", "__pycache__", "build", "dist"}
+UNREADABLE = {".git", ".hypothesis", "__pycache__", "build", "dist"}
 BINARY = {".parquet", ".png", ".zip", ".xls", ".gz"}
 
 # In pieces, so that this file does not hold what it looks for.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -65,22 +65,3 @@ def test_the_morning_after_no_session_says_why_it_skips(dawn, morning, why):
     tick = dawn(morning)
     assert tick.run_requests == []
     assert tick.skip_message.startswith(why)
-
-
-def test_the_day_is_india_s(tmp_path):
-    """06:00 in India is still yesterday in UTC, where a server may live."""
-    defs = build_defs(Settings(home=tmp_path / "none", market="real"))
-    schedule = defs.resolve_schedule_def("close_lane_at_dawn")
-    ticks = schedule.execution_time_iterator(datetime(2026, 1, 28, tzinfo=UTC).timestamp())
-    time = next(ticks)
-    with (
-        dg.DagsterInstance.ephemeral() as instance,
-        dg.build_schedule_context(
-            instance=instance,
-            scheduled_execution_time=time,
-            repository_def=defs.get_repository_def(),
-        ) as context,
-    ):
-        (request,) = schedule.evaluate_tick(context).run_requests
-    assert time.astimezone(UTC) == datetime(2026, 1, 28, 0, 30, tzinfo=UTC)
-    assert request.partition_key == "2026-01-27"

@@ -1,0 +1,90 @@
+"""The command's backfill as the Dagster instance keeps it: one backfill, few runs, by its name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date
+from math import ceil
+
+import dagster as dg
+import pytest
+from dagster._core.execution.backfill import BulkActionStatus
+
+from optrade.tables import TABLES
+from optrade_dagster.home import open_instance
+from resources.settings import Settings
+
+DAYS = [date(2026, 1, 12), date(2026, 1, 13), date(2026, 1, 14)]
+DAYS_PER_RUN = 2
+"""As the demo was run (see `conftest`)."""
+ENVIRONMENT = ("DAGSTER_HOME", "OPTRADE_HOME", "OPTRADE_MARKET")
+
+
+@pytest.fixture
+def instance(demo, monkeypatch):
+    """The instance of the demo's home."""
+    assert demo.code == 0, demo.output
+    for name in ENVIRONMENT:  # Opening the instance sets these for its children.
+        monkeypatch.setenv(name, "")
+    with open_instance(Settings(home=demo.optrade.home, market="simulated")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def backfill(instance):
+    """The demo's backfill: the first one in its home."""
+    return min(instance.get_backfills(), key=lambda b: b.backfill_timestamp)
+
+
+@pytest.fixture
+def runs(instance, backfill):
+    tagged = dg.RunsFilter(tags={"dagster/backfill": backfill.backfill_id})
+    return sorted(instance.get_runs(tagged), key=lambda r: r.tags[RANGE_START])
+
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+def test_it_is_one_backfill_with_a_name(backfill, demo):
+    assert backfill.title == f"{DAYS[0]} to {DAYS[-1]}"
+    assert backfill.status is BulkActionStatus.COMPLETED_SUCCESS
+    assert backfill.tags["optrade/command"] == "backfill"
+    assert backfill.backfill_id in demo.output
+    assert set(backfill.asset_selection) == {dg.AssetKey(t.asset_path) for t in TABLES.values()}
+
+
+def test_it_makes_as_few_runs_as_the_setting_allows(runs):
+    assert len(runs) == ceil(len(DAYS) / DAYS_PER_RUN)
+    assert [(run.tags[RANGE_START], run.tags[RANGE_END]) for run in runs] == [
+        (str(DAYS[0]), str(DAYS[1])),
+        (str(DAYS[2]), str(DAYS[2])),
+    ]
+    assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
+
+
+def test_its_runs_materialize_every_table_of_every_day(instance, runs):
+    for table in TABLES.values():
+        key = dg.AssetKey(table.asset_path)
+        assert instance.get_materialized_partitions(key) == {str(day) for day in DAYS}
+    stored = Counter()
+    for run in runs:
+        records = instance.get_records_for_run(
+            run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+        ).records
+        stored.update(record.partition_key for record in records)
+    assert stored == dict.fromkeys(map(str, DAYS), len(TABLES))
+
+
+def test_its_checks_are_kept_for_each_day_also_of_a_run_of_one(instance, runs):
+    judged: dict[str | None, set[str]] = {}
+    for run in runs:
+        records = instance.get_records_for_run(
+            run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        ).records
+        for record in records:
+            evaluation = record.event_log_entry.dagster_event.asset_check_evaluation_data
+            assert evaluation.passed, evaluation.description
+            judged.setdefault(evaluation.partition, set()).add(str(evaluation.asset_check_key))
+    assert set(judged) == {None, *map(str, DAYS)}
+    assert judged[str(DAYS[1])] == judged[str(DAYS[2])]
+    assert len(judged[str(DAYS[0])]) >= 2 * len(TABLES)
