@@ -4,9 +4,10 @@ Belongs here: looking, and asking for runs. Does not belong here: fetching and c
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from time import monotonic
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -22,6 +23,8 @@ from resources.settings import CloseLaneSettings, Settings
 
 REQUIRED_KINDS = tuple(kind for kind in FILE_KINDS if not is_optional(kind))
 _ZONE = ZoneInfo(IST)
+_LOOK_SECONDS = 30.0
+"""Dagster ends a sensor's evaluation after 60 seconds."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,32 @@ class Look:
 def now_in_india() -> datetime:
     """The time on the exchange's clock."""
     return datetime.now(_ZONE)
+
+
+@dataclass
+class Memory:
+    """What the sensor remembers between looks, by day: files seen, and those a run was asked for.
+
+    A file seen is not asked for again just to see it: the run fetches it.
+    """
+
+    published: dict[str, list[str]] = field(default_factory=dict)
+    asked: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, cursor: str | None) -> "Memory":
+        """The memory a cursor holds."""
+        return cls(**json.loads(cursor)) if cursor else cls()
+
+    def write(self, days: Sequence[date]) -> str:
+        """The cursor of this memory; other days are forgotten."""
+        kept = {day.isoformat() for day in days}
+        return json.dumps(
+            {
+                name: {day: kinds for day, kinds in by_day.items() if day in kept}
+                for name, by_day in (("published", self.published), ("asked", self.asked))
+            }
+        )
 
 
 def exchange_files_published(
@@ -69,21 +98,22 @@ def exchange_files_published(
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = clock()
-        seen: dict[str, list[str]] = json.loads(context.cursor or "{}")
+        memory = Memory.read(context.cursor)
         days = due_days(graph, lane, now)
         held = _held(context.resources.lake, days)
         open_days = [d for d in days if not held[d].issuperset(REQUIRED_KINDS)]
         with context.resources.archive.open(graph.market) as archive:
-            looks = [look_at(archive, day, held[day]) for day in open_days]
+            looks = look_around(archive, open_days, held, memory.published)
         requests = []
         for look in looks:
-            if should_run(look, held[look.day], seen.get(str(look.day)), lane, now):
+            memory.published[str(look.day)] = sorted(look.published)
+            if should_run(look, held[look.day], memory.asked.get(str(look.day)), lane, now):
                 requests.append(run_request(look))
-                seen[str(look.day)] = sorted(look.published)
+                memory.asked[str(look.day)] = sorted(look.published)
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else reason(graph, now.date(), looks),
-            cursor=json.dumps({d: k for d, k in seen.items() if d in map(str, days)}),
+            cursor=memory.write(days),
         )
 
     return sensor
@@ -105,8 +135,25 @@ def _held(lake: LakeResource, days: Sequence[date]) -> dict[date, frozenset[str]
     }
 
 
+def look_around(
+    archive: Archive,
+    days: Sequence[date],
+    held: Mapping[date, frozenset[str]],
+    published: Mapping[str, Sequence[str]],
+) -> list[Look]:
+    """Look at days, the latest first, for as long as a sensor may; the rest waits for next time."""
+    looks: list[Look] = []
+    end = monotonic() + _LOOK_SECONDS
+    for day in reversed(days):
+        if monotonic() > end:
+            break
+        known = held[day] | frozenset(published.get(day.isoformat(), ()))
+        looks.insert(0, look_at(archive, day, known))
+    return looks
+
+
 def look_at(archive: Archive, day: date, held: frozenset[str]) -> Look:
-    """Ask the archive for each required kind of a day that is not held."""
+    """Ask the archive for each required kind of a day that is not held or seen yet."""
     answers = {k: archive.fetch(k, day) for k in REQUIRED_KINDS if k not in held}
     found = {k for k, a in answers.items() if a.status == "found"}
     blocked = tuple(f"{k}: {a.detail}" for k, a in answers.items() if a.status == "blocked")

@@ -88,9 +88,7 @@ def test_every_rule_stands_in_a_check_with_its_remedy(simulated, tables):
     rules = [rule for table in tables for rule in rules_for(table.full_name)]
     assert len(rules) > 50
     for rule in rules:
-        line = next(
-            text for text in described[rule.table].splitlines() if f"`{rule.name}`" in text
-        )
+        line = next(text for text in described[rule.table].splitlines() if f"`{rule.name}`" in text)
         assert rule.description in line
         assert rule.remedy in line
 

@@ -60,7 +60,9 @@ def metrics(filled, sessions):
 @pytest.fixture(scope="module")
 def chains(published):
     return {
-        (day, *key): rows for day, files in published.items() for key, rows in by_expiry(files).items()
+        (day, *key): rows
+        for day, files in published.items()
+        for key, rows in by_expiry(files).items()
     }
 
 

@@ -56,7 +56,5 @@ def optrade(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """A home that `optrade demo` filled with three days, at most two in a run."""
     command = Command(tmp_path_factory.mktemp("demo") / "home")
-    done = command(
-        "demo", "--no-ui", "--days", "3", BACKFILL__DAYS_PER_RUN=str(DAYS_PER_RUN)
-    )
+    done = command("demo", "--no-ui", "--days", "3", BACKFILL__DAYS_PER_RUN=str(DAYS_PER_RUN))
     return Demo(command, done.stdout + done.stderr, done.returncode)

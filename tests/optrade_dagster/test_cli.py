@@ -109,9 +109,7 @@ def test_an_empty_home_says_what_to_do_and_stays_empty(optrade):
     ],
     ids=["swapped", "a holiday", "a long weekend", "before the market"],
 )
-def test_a_range_that_cannot_be_run_is_refused_before_anything_is_made(
-    optrade, first, last, words
-):
+def test_a_range_that_cannot_be_run_is_refused_before_anything_is_made(optrade, first, last, words):
     process = optrade("backfill", "--from", first, "--to", last)
     assert process.returncode == 2
     assert words in told(process)

@@ -180,7 +180,7 @@ def test_waiting_holiday_and_blocked_are_three_answers(watching, own_exchange, f
         watch.lane.file(kind, DAY).write_bytes(PAGE)
     blocked = watch.look(at(DAY, "19:00:00")).skip_message
     assert f"{DAY} blocked (" in blocked
-    assert "fo_bhavcopy: found an HTML page; expected the file" in blocked
+    assert "fii_stats: found an HTML page; expected the file" in blocked  # The others were seen.
 
     holiday = watching(own_exchange, like=filled[0]).look(at(date(2026, 1, 26), "19:00:00"))
     assert holiday.skip_message.startswith("2026-01-26 is no trading day: holiday: ")
