@@ -103,7 +103,7 @@ class Recipe:
 def description(table: Table) -> str:
     """What one row is, where it comes from and what identifies it, as the UI shows it."""
     key = ", ".join(f"`{name}`" for name in table.key)
-    return f"**One row** is {table.row}.\n\n{table.method}\n\n**Key:** {key}."
+    return f"One row is {table.row}.\n\n{table.method}\n\n**Key:** {key}."
 
 
 def column_schema(table: Table) -> dg.TableSchema:

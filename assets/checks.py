@@ -12,6 +12,7 @@ Partitioned asset checks are a preview feature of Dagster: this module is the on
 touches it. A range run yields one evaluation per date, then the summary Dagster asks for.
 """
 
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 
 from assets.building import CONTRACT, Graph
 from assets.partitions import dates_of
@@ -28,6 +32,7 @@ from resources.lake_io import LakeResource
 
 REFUSED = "dates refused; what was held of them stands"
 CheckEvent = dg.AssetCheckEvaluation | dg.AssetCheckResult
+Target = AssetCheckEvaluationTargetMaterializationData
 
 
 @dataclass(frozen=True)
@@ -87,11 +92,14 @@ def build_checks(graph: Graph, table: Table) -> dg.AssetChecksDefinition:
         chosen = [kind for kind in kinds if kind.name in selected]
         rules = [rule for kind in chosen for rule in grouped[kind.name]]
         inputs = read_inputs(context.resources.lake, graph, table, rules, dates)
+        ranged = not context.has_partition_key
+        targets = _targets(context, key, dates) if ranged else {}
         for kind in chosen:
             verdicts = judge(grouped[kind.name], inputs, dates)
             broken = refused if kind is GUARD else {}
-            ranged = not context.has_partition_key
-            yield from evaluations(key, kind, verdicts, dates, broken, ranged=ranged)
+            if ranged:
+                yield from by_date(key, kind, verdicts, dates, broken, targets)
+            yield from summary(key, kind, verdicts, broken, ranged=ranged)
         if refused:
             raise dg.Failure(
                 description=f"{len(refused)} of {len(dates)} {REFUSED}:\n"
@@ -141,46 +149,70 @@ def judge(rules: Sequence[Rule], inputs: Inputs, dates: Sequence[date]) -> list[
     ]
 
 
-def evaluations(
+def _targets(
+    context: dg.AssetCheckExecutionContext, key: dg.AssetKey, dates: Sequence[date]
+) -> dict[date, Target]:
+    """The materialization each date's evaluation speaks of, so that the UI counts it as current."""
+    latest = context.instance.get_latest_storage_id_by_partition(
+        key, dg.DagsterEventType.ASSET_MATERIALIZATION, {day.isoformat() for day in dates}
+    )
+    return {
+        date.fromisoformat(day): Target(
+            storage_id=storage_id, run_id=context.run.run_id, timestamp=time.time()
+        )
+        for day, storage_id in latest.items()
+    }
+
+
+def by_date(
     key: dg.AssetKey,
     kind: Kind,
     verdicts: Sequence[Verdict],
     dates: Sequence[date],
     refused: Mapping[date, str],
+    targets: Mapping[date, Target],
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """One evaluation per date that was judged or refused; of other dates nothing is said."""
+    of_day: dict[date, list[Verdict]] = {}
+    for verdict in verdicts:
+        of_day.setdefault(verdict["trade_date"], []).append(verdict)
+    for day in dates:
+        rows = of_day.get(day, [])
+        if day in refused or any(row["passed"] is not None for row in rows):
+            yield dg.AssetCheckEvaluation(
+                asset_key=key,
+                check_name=kind.name,
+                partition=day.isoformat(),
+                target_materialization_data=targets.get(day),
+                severity=kind.severity,
+                **_said(rows, refused.get(day), numbers=True),
+            )
+
+
+def summary(
+    key: dg.AssetKey,
+    kind: Kind,
+    verdicts: Sequence[Verdict],
+    refused: Mapping[date, str],
     *,
     ranged: bool,
-) -> Iterator[CheckEvent]:
-    """One evaluation per judged or refused date of a range, then the summary over all.
+) -> Iterator[dg.AssetCheckResult]:
+    """The result Dagster asks for: a single date's own, or the worst of a range.
 
-    A range may be one date long, as a backfill's last run is; its summary is of no partition.
-
-    Nothing is said of dates on which no rule could judge anything.
+    Nothing is said when no rule could judge anything. A range's result carries no numbers, for
+    the UI would plot them among those of single dates.
     """
-    if not refused and all(row["passed"] is None for row in verdicts):
-        return
-    by_day: dict[date, list[Verdict]] = {}
-    for verdict in verdicts:
-        by_day.setdefault(verdict["trade_date"], []).append(verdict)
-    if ranged:
-        for day in dates:
-            rows = by_day.get(day, [])
-            if day in refused or any(row["passed"] is not None for row in rows):
-                yield dg.AssetCheckEvaluation(
-                    asset_key=key,
-                    check_name=kind.name,
-                    partition=day.isoformat(),
-                    severity=kind.severity,
-                    **_summary(rows, refused.get(day)),
-                )
-    yield dg.AssetCheckResult(
-        asset_key=key,
-        check_name=kind.name,
-        severity=kind.severity,
-        **_summary(verdicts, "\n".join(refused.values()) or None),
-    )
+    if refused or any(row["passed"] is not None for row in verdicts):
+        refusal = "\n".join(refused.values()) or None
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name=kind.name,
+            severity=kind.severity,
+            **_said(verdicts, refusal, numbers=not ranged),
+        )
 
 
-def _summary(rows: Sequence[Verdict], refusal: str | None) -> dict[str, Any]:
+def _said(rows: Sequence[Verdict], refusal: str | None, *, numbers: bool) -> dict[str, Any]:
     """What an evaluation says: passed or not, the numbers of every rule, what to do."""
     failed = [row for row in rows if row["passed"] is False]
     words = [refusal] if refusal else []
@@ -190,13 +222,16 @@ def _summary(rows: Sequence[Verdict], refusal: str | None) -> dict[str, Any]:
         for row in failed[:_SHOWN]
     ]
     words += [f"… and {len(failed) - _SHOWN} more"] if len(failed) > _SHOWN else []
+    counts = {
+        "rules_passed": sum(row["passed"] is True for row in rows),
+        "rules_failed": len(failed),
+        "rules_without_verdict": sum(row["passed"] is None for row in rows),
+    }
     return {
         "passed": not words,
         "description": "\n".join(words) or None,
         "metadata": {
-            "rules_passed": sum(row["passed"] is True for row in rows),
-            "rules_failed": len(failed),
-            "rules_without_verdict": sum(row["passed"] is None for row in rows),
+            **(counts if numbers else {}),
             "rules": dg.MetadataValue.md("\n".join([_HEADING, *map(_line, _worst(rows))])),
         },
     }

@@ -70,13 +70,18 @@ def _plain_errors() -> Iterator[None]:
 def reading_settings() -> Settings:
     """Settings of a command that only reads: the simulated lake stands in, saying so.
 
-    It does so only where no market was asked for and no real lake exists yet.
+    It does so only where no market was asked for and the real lake holds nothing yet.
     """
     settings = load_settings()
-    if "market" in settings.model_fields_set or settings.lake_root.exists():
+    if "market" in settings.model_fields_set or _holds_rows(settings):
         return settings
     simulated = load_settings(market="simulated")
-    return simulated if simulated.lake_root.exists() else settings
+    return simulated if _holds_rows(simulated) else settings
+
+
+def _holds_rows(settings: Settings) -> bool:
+    data = settings.lake_root / "data"
+    return data.exists() and next(data.rglob("*.parquet"), None) is not None
 
 
 def _say_simulated(settings: Settings) -> None:

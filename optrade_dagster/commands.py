@@ -19,10 +19,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from assets.checks import REFUSED
-from optrade.calendar import load_calendar
+from assets.partitions import dates_of
+from optrade.calendar import TradingCalendar
 from optrade.tables import IST
 from optrade_dagster.backfill import Outcome, failure_messages, run_backfill
 from optrade_dagster.backfill import Progress as BackfillProgress
+from optrade_dagster.definitions import build_graph
 from optrade_dagster.home import open_instance, open_lake
 from optrade_dagster.report import DayReport, closing_table, gather
 from resources.settings import Settings
@@ -35,17 +37,22 @@ def trading_days_between(settings: Settings, first: date, last: date) -> list[da
     """
     if first > last:
         raise ValueError(f"--from {first} is after --to {last}; swap them.")
-    calendar = load_calendar(settings.calendar.extra_csv)
+    graph = build_graph(settings)
     today = datetime.now(ZoneInfo(IST)).date()
-    first, last = max(first, calendar.first), min(last, calendar.last, today)
-    days = calendar.sessions(first, last) if first <= last else []
+    keys = [key for key in graph.partitions.get_partition_keys() if key <= today.isoformat()]
+    days = [day for day in dates_of(keys) if first <= day <= last]
     if not days:
+        span = f"from {keys[0]} to {keys[-1]}" if keys else "none"
         raise ValueError(
-            "That range has no trading day: the calendar runs from "
-            f"{calendar.first} to today, {today}"
-            + (f", and {first} is closed ({calendar.explain(first)})." if first == last else ".")
+            f"{first} to {last} has no trading day ({_why(graph.calendar, first)}); this "
+            f"market's are {span}."
         )
     return days
+
+
+def _why(calendar: TradingCalendar, day: date) -> str:
+    known = calendar.first <= day <= calendar.last
+    return f"{day}: {calendar.explain(day) if known else 'outside the calendar'}"
 
 
 def backfill_days(
@@ -54,7 +61,8 @@ def backfill_days(
     """Backfill a range, show progress and the closing table; whether all of it succeeded."""
     days = trading_days_between(settings, first, last)
     console.print(
-        f"{len(days)} trading days, {days[0]} to {days[-1]}, from {escape(settings.archive_url)}"
+        f"{len(days)} trading day{'s' * (len(days) != 1)}, {days[0]} to {days[-1]}, "
+        f"from {escape(settings.archive_url)}"
     )
     with open_instance(settings) as instance:
         with open_lake(settings, read_only=False):

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
@@ -16,10 +19,10 @@ from dagster_duckdb import DuckDBResource
 from assets import analytics, participants, snapshots
 from assets.building import Graph, Recipe, Refusals, build_asset
 from assets.checks import build_checks
-from assets.partitions import trading_days
+from assets.partitions import horizon, trading_days
 from assets.raw import FILE_TABLES, build_raw
-from optrade.calendar import load_calendar
-from optrade.tables import Table
+from optrade.calendar import TradingCalendar, load_calendar
+from optrade.tables import IST, Table
 from optrade.tables.raw import SOURCE_FILES
 from optrade_dagster.jobs import close_lane
 from optrade_dagster.schedules import close_lane_schedule
@@ -28,12 +31,24 @@ from resources.duckdb_connection import DUCKDB_CONFIG
 from resources.lake_io import LakeIOManager, LakeResource
 from resources.nse import ArchiveResource
 from resources.settings import Settings, load_settings
+from resources.simulator import read_marker
 
 
 def build_graph(settings: Settings) -> Graph:
     """What all assets share, from the settings."""
     calendar = load_calendar(settings.calendar.extra_csv)
-    return Graph(calendar, trading_days(calendar), settings.backfill.days_per_run, settings.market)
+    days = trading_days(calendar, *_span(settings, calendar))
+    return Graph(calendar, days, settings.backfill.days_per_run, settings.market)
+
+
+def _span(settings: Settings, calendar: TradingCalendar) -> tuple[date, date]:
+    """The days that get a partition: a simulated exchange's own, or all until after today."""
+    if settings.market == "simulated" and Path(settings.archive_url).is_dir():
+        marker = read_marker(Path(settings.archive_url))
+        if marker is not None:
+            return date.fromisoformat(marker["first"]), date.fromisoformat(marker["last"])
+    today = datetime.now(ZoneInfo(IST)).date()
+    return calendar.first, horizon(calendar, min(max(today, calendar.first), calendar.last))
 
 
 def build_recipes(settings: Settings, graph: Graph) -> tuple[Recipe, ...]:

@@ -55,6 +55,7 @@ def _instance_config(settings: Settings) -> str:
     return _HEADER + yaml.safe_dump(
         {
             "telemetry": {"enabled": False},
+            "nux": {"enabled": False},
             "python_logs": {"python_log_level": "WARNING"},
             "event_log_storage": {
                 "module": "resources.event_storage",

@@ -26,7 +26,7 @@ def print_frame(console: Console, frame: pl.DataFrame, style: str) -> None:
         console.print(_as_table(frame))
         shown = min(frame.height, _MOST_ROWS)
         rest = f" of {frame.height:,}" if shown < frame.height else ""
-        console.print(f"{shown:,}{rest} rows", style="dim")
+        console.print(f"{shown:,}{rest} row{'s' * (frame.height != 1)}", style="dim")
 
 
 def _plain_numbers(frame: pl.DataFrame) -> pl.DataFrame:

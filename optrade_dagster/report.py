@@ -20,7 +20,6 @@ from rich.text import Text
 from optrade.tables.raw import FILE_KINDS, SOURCE_FILES
 from resources.lake import Lake
 
-_WORDS = {"not_published": "not published", "blocked": "blocked", "refused": "refused"}
 _OPTIONAL_WHEN_ABSENT = "fo_market_activity"
 
 
@@ -40,11 +39,13 @@ class DayReport:
     @property
     def missing(self) -> list[str]:
         """What is not held, and why, in words."""
-        return [
-            f"{kind}: {_WORDS[status]}"
-            for kind, status in self.files.items()
-            if status in _WORDS and not (kind == _OPTIONAL_WHEN_ABSENT and status != "refused")
-        ]
+        told = []
+        for kind in FILE_KINDS:
+            status = self.files.get(kind, "never asked for")
+            optional = kind == _OPTIONAL_WHEN_ABSENT and status != "refused"
+            if status != "held" and not optional:
+                told.append(f"{kind}: {status.replace('_', ' ')}")
+        return told
 
     def told_once(self) -> list[str]:
         """The problems, those left out that only repeat another one's words."""

@@ -34,6 +34,8 @@ _BATCHED = frozenset(
     }
 )
 _MOST = 1_000
+_APART_SECONDS = 0.001
+"""The UI shows events of one millisecond as one."""
 _LONGEST_SECONDS = 1.0
 
 
@@ -51,6 +53,7 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
         self._waiting_since = 0.0
         self._open: dict[str, Connection] = {}
         self._tables: set[str] = set()
+        self._last_stamp = 0.0
         self._guard = threading.RLock()
         super().__init__(*args, **kwargs)
         # A batch holds two shards open at once.
@@ -75,6 +78,8 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
             super().store_event(event)
             return
         with self._guard:
+            self._last_stamp = max(event.timestamp, self._last_stamp + _APART_SECONDS)
+            event = event._replace(timestamp=self._last_stamp)
             if self._waiting and self._waiting[0].run_id != event.run_id:
                 self._store_waiting()  # One run to a batch: shards never wait for one another.
             now = time.monotonic()

@@ -27,7 +27,7 @@ from optrade.tables import Table
 
 Market = Literal["real", "simulated"]
 CATALOG = "lake"
-_HASH_CHARS = 32
+HASH_CHARS = 32
 _SOURCES: dict[Market, frozenset[str]] = {
     "real": frozenset({"exchange", "kite"}),
     "simulated": frozenset({"simulated"}),
@@ -292,7 +292,7 @@ def slice_path(data: Path, table: Table, encoded: EncodedSlice) -> Path:
     and a unique part, so that no name is ever used twice.
     """
     folder = data / table.group / table.name / f"trade_date={encoded.day.isoformat()}"
-    return folder / f"{encoded.sha256[:_HASH_CHARS]}-{uuid.uuid4().hex[:8]}.parquet"
+    return folder / f"{encoded.sha256[:HASH_CHARS]}-{uuid.uuid4().hex[:8]}.parquet"
 
 
 def content_hash(path: str) -> str:
@@ -303,7 +303,7 @@ def content_hash(path: str) -> str:
 
 def same_content(path: str, encoded: EncodedSlice) -> bool:
     """Whether the file at `path` was written from the same content."""
-    return content_hash(path) == encoded.sha256[:_HASH_CHARS]
+    return content_hash(path) == encoded.sha256[:HASH_CHARS]
 
 
 def day_of(path: str) -> date:

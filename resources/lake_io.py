@@ -21,7 +21,13 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_TAG,
+    INPUT_DATA_VERSION_TAG_PREFIX,
+    INPUT_EVENT_POINTER_TAG_PREFIX,
+    NULL_EVENT_POINTER,
+)
 from dagster._core.definitions.source_asset import (
     SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as _SILENCE,
 )
@@ -31,7 +37,7 @@ from pydantic import PrivateAttr
 from optrade.calendar import load_calendar
 from optrade.tables import TABLES, Table
 from resources.lake import CommitResult, Lake, LakeLocation, Slice, SliceResult
-from resources.lake_files import ParquetFormat
+from resources.lake_files import HASH_CHARS, ParquetFormat, content_hash
 from resources.settings import Market
 
 DATE_BY_DATE: Mapping[str, bool] = {_SILENCE: True}
@@ -174,22 +180,38 @@ class LakeIOManager(dg.ConfigurableIOManager):
         """Commit what was produced and report each stored date."""
         version = context.asset_spec.code_version
         results = obj.results if isinstance(obj, Committed) else self._commit(context, obj, version)
+        inputs = self._input_versions(context) if results else {}
         for day, result in results.items():
             metadata = {
+                **obj.notes.get(day, {}),
                 "dagster/partition_row_count": result.rows,
                 "content_sha256": result.sha256,
                 "changed": result.changed,
-                **obj.notes.get(day, {}),
             }
-            tags = {DATA_VERSION_TAG: str(result.sha256)[:32]}
+            tags = {DATA_VERSION_TAG: str(result.sha256)[:HASH_CHARS]}
             if version:
                 tags[CODE_VERSION_TAG] = version
+            for key, versions in inputs.items():
+                tags[f"{INPUT_DATA_VERSION_TAG_PREFIX}/{key}"] = versions.get(day, "none")
+                tags[f"{INPUT_EVENT_POINTER_TAG_PREFIX}/{key}"] = NULL_EVENT_POINTER
             yield dg.AssetMaterialization(
                 asset_key=context.asset_key,
                 partition=day.isoformat(),
                 metadata=metadata,
                 tags=tags,
             )
+
+    def _input_versions(self, context: dg.OutputContext) -> dict[str, dict[date, str]]:
+        """By upstream asset, the data version of each date that was read: its content's hash."""
+        versions: dict[str, dict[date, str]] = {}
+        for dep in context.asset_spec.deps:
+            table = TABLES[".".join(dep.asset_key.path)]
+            versions[dep.asset_key.to_user_string()] = {
+                day: content_hash(files[0])
+                for day, files in self.lake.lake.live_files(table).items()
+                if len(files) == 1
+            }
+        return versions
 
     def _commit(
         self, context: dg.OutputContext, obj: Produced, version: str | None

@@ -14,14 +14,6 @@ import pytest
 
 import resources.lake_files
 
-RAW = [
-    "raw.source_files",
-    "raw.fo_bhavcopy",
-    "raw.participant_oi",
-    "raw.participant_volume",
-    "raw.fii_stats",
-    "raw.index_close",
-]
 PAGE = b"<!DOCTYPE html><html><body>Access denied</body></html>"
 
 
@@ -189,18 +181,19 @@ def test_a_bad_file_takes_only_its_date_with_it(
 ):
     before, day, after = sessions[2:5]
     table = f"raw.{bad.kind}"
+    only = ["raw.source_files", table]
     lane = lanes(own_exchange, like=filled[0])
     good = lane.file(bad.kind, day).read_bytes()
     held = lane.contents()
     bad.damage(lane.file(bad.kind, day))
 
-    ranged = lane.run(before, after, RAW)
+    ranged = lane.run(before, after, only)
 
     assert not ranged.success
     text = reading.failure_text(ranged)
     for words in (bad.place, ": found ", bad.found, f"; expected {bad.expected}", bad.remedy):
         assert words in text
-    expected = {(name, str(d)) for name in RAW for d in (before, day, after)} - {(table, str(day))}
+    expected = {(name, str(d)) for name in only for d in (before, day, after)} - {(table, str(day))}
     assert set(reading.stored(ranged)) == expected
     assert lane.materialized(table) == {str(before), str(after)}
     row = answer(lane, bad.kind, day)
@@ -216,7 +209,7 @@ def test_a_bad_file_takes_only_its_date_with_it(
     }
     assert judged == {str(before): True, str(day): False, str(after): True, None: False}
 
-    single = lane.run(day, only=RAW)
+    single = lane.run(day, only=only)
 
     assert not single.success
     assert refusal(reading.failure_text(single)) == refusal(text)
@@ -225,7 +218,7 @@ def test_a_bad_file_takes_only_its_date_with_it(
     assert {at for at in held if refused[at] != held[at]} <= {("raw.source_files", day)}
 
     lane.file(bad.kind, day).write_bytes(good)
-    mended = lane.run(day, only=RAW)
+    mended = lane.run(day, only=only)
 
     assert mended.success, reading.failure_text(mended)
     row = answer(lane, bad.kind, day)
@@ -277,7 +270,7 @@ def test_the_rest_of_the_lane_goes_on_without_a_file_never_held(
 def test_a_full_disk_fails_the_run_and_leaves_the_old_data_whole(
     ending, filled, lanes, own_exchange, reading, sessions, monkeypatch
 ):
-    day = sessions[3]
+    day, only = sessions[3], ["raw.source_files", "raw.index_close"]
     lane = lanes(own_exchange, like=filled[0])
     held, rows = lane.contents(), lane.read("raw.index_close", day)
     files = {path for path in lane.settings.lake_root.rglob("*") if "catalog" not in path.name}
@@ -292,7 +285,7 @@ def test_a_full_disk_fails_the_run_and_leaves_the_old_data_whole(
 
     with monkeypatch.context() as patch:
         patch.setattr(resources.lake_files, "write_durably", full)
-        failed = lane.run(day, only=RAW)
+        failed = lane.run(day, only=only)
 
     assert not failed.success
     assert "No space left on device" in reading.failure_text(failed)
@@ -302,6 +295,6 @@ def test_a_full_disk_fails_the_run_and_leaves_the_old_data_whole(
     kept = {path for path in lane.settings.lake_root.rglob("*") if "catalog" not in path.name}
     assert {path for path in kept - files if path.suffix in {".parquet", ".part"}} == set()
 
-    healed = lane.run(day, only=RAW)
+    healed = lane.run(day, only=only)
     assert healed.success, reading.failure_text(healed)
     assert 424242.0 in {row["volume_units"] for row in lane.read("raw.index_close", day)}
