@@ -172,13 +172,13 @@ def by_date(
     refused: Mapping[date, str],
     targets: Mapping[date, Target],
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """One evaluation per date that was judged or refused; of other dates nothing is said."""
+    """One evaluation per date that has rows or was refused; of other dates nothing is said."""
     of_day: dict[date, list[Verdict]] = {}
     for verdict in verdicts:
         of_day.setdefault(verdict["trade_date"], []).append(verdict)
     for day in dates:
         rows = of_day.get(day, [])
-        if day in refused or any(row["passed"] is not None for row in rows):
+        if day in refused or rows:
             yield dg.AssetCheckEvaluation(
                 asset_key=key,
                 check_name=kind.name,
@@ -199,10 +199,10 @@ def summary(
 ) -> Iterator[dg.AssetCheckResult]:
     """The result Dagster asks for: a single date's own, or the worst of a range.
 
-    Nothing is said when no rule could judge anything. A range's result carries no numbers, for
+    Nothing is said when no date has rows. A range's result carries no numbers, for
     the UI would plot them among those of single dates.
     """
-    if refused or any(row["passed"] is not None for row in verdicts):
+    if refused or verdicts:
         refusal = "\n".join(refused.values()) or None
         yield dg.AssetCheckResult(
             asset_key=key,
@@ -222,6 +222,10 @@ def _said(rows: Sequence[Verdict], refusal: str | None, *, numbers: bool) -> dic
         for row in failed[:_SHOWN]
     ]
     words += [f"… and {len(failed) - _SHOWN} more"] if len(failed) > _SHOWN else []
+    if rows and all(row["passed"] is None for row in rows):
+        unjudged = "; ".join(dict.fromkeys(row["detail"] for row in rows))
+    else:
+        unjudged = ""
     counts = {
         "rules_passed": sum(row["passed"] is True for row in rows),
         "rules_failed": len(failed),
@@ -229,7 +233,7 @@ def _said(rows: Sequence[Verdict], refusal: str | None, *, numbers: bool) -> dic
     }
     return {
         "passed": not words,
-        "description": "\n".join(words) or None,
+        "description": "\n".join(words) or unjudged or None,
         "metadata": {
             **(counts if numbers else {}),
             "rules": dg.MetadataValue.md("\n".join([_HEADING, *map(_line, _worst(rows))])),

@@ -103,8 +103,8 @@ def test_an_empty_home_says_what_to_do_and_stays_empty(optrade):
     ("first", "last", "words"),
     [
         ("2026-01-14", "2026-01-12", "--from 2026-01-14 is after --to 2026-01-12; swap them"),
-        ("2026-01-26", "2026-01-26", "2026-01-26 is closed (holiday: Republic Day"),
-        ("2026-01-24", "2026-01-26", "That range has no trading day"),
+        ("2026-01-26", "2026-01-26", "2026-01-26: holiday: Republic Day"),
+        ("2026-01-24", "2026-01-26", "has no trading day (2026-01-24: weekend"),
         ("1999-01-01", "1999-12-31", "from 2000-06-12 to "),
     ],
     ids=["swapped", "a holiday", "a long weekend", "before the market"],
