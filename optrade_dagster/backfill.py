@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -24,10 +24,13 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.backfill import execute_backfill_iteration
 from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 from dagster_shared.error import SerializableErrorInfo
+from filelock import FileLock, Timeout
 
 from optrade_dagster.home import workspace_file
 from resources.settings import Settings
 
+WAITING = "WAITING"
+"""The status of a backfill that waits for another command's to end."""
 _POLL_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 50.0
 _LOG = logging.getLogger("optrade.backfill")
@@ -87,7 +90,9 @@ def run_backfill(
     with (
         WorkspaceProcessContext(instance, target, code_server_log_level="WARNING") as workspace,
         _queue() as queue,
+        ExitStack() as turns,
     ):
+        turns.enter_context(_turn(instance, settings, watch))
         backfill_id = _request(instance, workspace, days, select)
         while True:
             backfill = instance.get_backfill(backfill_id)
@@ -163,6 +168,28 @@ def _selected(graph: BaseAssetGraph[Any], select: str | None) -> list[dg.AssetKe
 def _daemon_lives(instance: dg.DagsterInstance) -> bool:
     beat = instance.get_daemon_heartbeats().get("BACKFILL")
     return beat is not None and time.time() - beat.timestamp < _HEARTBEAT_SECONDS
+
+
+@contextmanager
+def _turn(
+    instance: dg.DagsterInstance, settings: Settings, watch: Callable[[Progress], None]
+) -> Iterator[None]:
+    """Wait until no other command of this market drives backfills.
+
+    Dagster expects one daemon: two processes that plan the same backfill would run it twice.
+    """
+    lock = FileLock(settings.dagster_home / "backfill.lock", timeout=_POLL_SECONDS)
+    while not _daemon_lives(instance):
+        try:
+            lock.acquire()
+        except Timeout:
+            watch(Progress(WAITING, 0, 0, 0, 0))
+        else:
+            break
+    with ExitStack() as stack:
+        if lock.is_locked:
+            stack.callback(lock.release)
+        yield
 
 
 def _drive(workspace: WorkspaceProcessContext, queue: QueuedRunCoordinatorDaemon) -> None:

@@ -22,7 +22,7 @@ from assets.checks import REFUSED
 from assets.partitions import dates_of
 from optrade.calendar import TradingCalendar
 from optrade.tables import IST
-from optrade_dagster.backfill import Outcome, failure_messages, run_backfill
+from optrade_dagster.backfill import WAITING, Outcome, failure_messages, run_backfill
 from optrade_dagster.backfill import Progress as BackfillProgress
 from optrade_dagster.definitions import build_graph
 from optrade_dagster.home import open_instance, open_lake
@@ -96,6 +96,9 @@ def _watched(
         task = bar.add_task("starting Dagster's code server", total=None)
 
         def watch(progress: BackfillProgress) -> None:
+            if progress.status == WAITING:
+                bar.update(task, description="waiting for another backfill of this market")
+                return
             if progress.runs == 0:
                 bar.update(task, description="Dagster is planning the first run")
                 return

@@ -14,11 +14,14 @@ from pathlib import Path
 
 import dagster as dg
 import yaml
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from resources.lake import Lake, LakeLocation
 from resources.lake_files import ParquetFormat
 from resources.settings import Settings
 
+_OTHER_RUNS = 2
+"""Runs of sensors, schedules and people that may go beside a backfill's."""
 LOCATION_MODULE = "optrade_dagster.definitions"
 
 
@@ -67,7 +70,14 @@ def _instance_config(settings: Settings) -> str:
                 "class": "QueuedRunCoordinator",
                 "config": {"dequeue_interval_seconds": 1},
             },
-            "concurrency": {"runs": {"max_concurrent_runs": settings.backfill.concurrent_runs}},
+            "concurrency": {
+                "runs": {
+                    "max_concurrent_runs": settings.backfill.concurrent_runs + _OTHER_RUNS,
+                    "tag_concurrency_limits": [
+                        {"key": BACKFILL_ID_TAG, "limit": settings.backfill.concurrent_runs}
+                    ],
+                }
+            },
             "sensors": {"use_threads": True, "num_workers": 2},
             "run_monitoring": {"enabled": True},
         }

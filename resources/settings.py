@@ -211,10 +211,12 @@ class BackfillSettings(_Group):
         "days in memory (about 20 MB for a full exchange day).",
     )
     concurrent_runs: int = Field(
-        default=2,
+        default=1,
         ge=1,
         le=64,
-        description="Most runs at a time, of backfills and of everything else. About one a core.",
+        description="Most backfill runs at a time. Above 1 a range is done sooner, but a run "
+        "does not see the days before it while they are still being run: figures that look back "
+        "(ledger, divergence) stay unknown at the seams until those days are run again.",
     )
 
 

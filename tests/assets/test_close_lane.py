@@ -64,12 +64,14 @@ def test_every_check_is_judged_for_each_date_and_in_sum(filled, reading, tables,
         assert names <= CHECKS
         for name in names:
             days = {day for asset, check, day in of_date if (asset, check) == (key, name)}
-            assert None in days
-            late = {str(day) for day in sessions[1:]}  # Some rules look back; the first day cannot.
-            assert late <= days - {None} <= {str(day) for day in sessions}
+            assert days == {None, *map(str, sessions)}
     of_dates = [e for e in judged if e.partition]
     assert all(e.metadata["rules_failed"].value == 0 for e in of_dates)
-    assert all(e.metadata["rules_passed"].value > 0 for e in of_dates)
+    for e in of_dates:
+        if e.metadata["rules_passed"].value == 0:  # A pass that saw nothing says so.
+            assert e.description.startswith("not checked: ")
+    unjudged = [e for e in of_dates if e.metadata["rules_passed"].value == 0]
+    assert len(unjudged) < len(of_dates) / 10
     current = {  # What each date's verdict speaks of is that date's own materialization.
         (e.asset_key, e.partition): e.target_materialization_data.storage_id for e in of_dates
     }
