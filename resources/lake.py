@@ -333,11 +333,10 @@ class Lake:
                 return self.read(table, dates, columns=columns, where=where, cursor=own)
         types = {name: table.column(name).dtype for name in columns or table.schema}
         picked = ", ".join(f'"{name}"' for name in types)
-        condition = "WHERE trade_date IN (SELECT unnest(?::DATE[]))"
-        condition += f" AND ({where})" if where else ""
+        condition = f"WHERE {_on(dates)}" + (f" AND ({where})" if where else "")
 
         def rows_of(source: str) -> pl.DataFrame:
-            return cursor.execute(f"SELECT {picked} FROM {source} {condition}", [list(dates)]).pl()
+            return cursor.execute(f"SELECT {picked} FROM {source} {condition}").pl()
 
         try:
             frame = rows_of(f"{CATALOG}.{table.full_name}")
@@ -369,14 +368,17 @@ class Lake:
             return cursor.execute(query, list(parameters)).pl()
 
 
+def _on(dates: Iterable[date]) -> str:
+    """The condition that picks dates, spelt out so that other dates' files are not opened."""
+    listed = ", ".join(f"DATE '{day.isoformat()}'" for day in sorted(set(dates)))
+    return f"trade_date IN ({listed})" if listed else "false"
+
+
 def _swap(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     """Replace the plan's dates by its new files, inside the caller's transaction."""
     table = plan.table
     dates = [part.day for part in plan.new] + plan.gone
-    cursor.execute(
-        f"DELETE FROM {CATALOG}.{table.full_name} WHERE trade_date IN (SELECT unnest(?::DATE[]))",
-        [dates],
-    )
+    cursor.execute(f"DELETE FROM {CATALOG}.{table.full_name} WHERE {_on(dates)}")
     if plan.paths:
         cursor.execute(
             f"CALL ducklake_add_data_files('{CATALOG}', '{table.name}', ?, "

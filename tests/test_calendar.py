@@ -20,9 +20,9 @@ from optrade.calendar import (
     read_calendar_rows,
 )
 
-SHARED = Path(os.environ.get("OPTRADE_SHARED", Path(__file__).parents[2] / "shared"))
+SHARED = Path(os.environ.get("MARKET_FILES", Path(__file__).parents[2] / "shared"))
 needs_shared = pytest.mark.skipif(
-    not (SHARED / "data" / "nse").is_dir(), reason=f"no real files under {SHARED} (OPTRADE_SHARED)"
+    not (SHARED / "data" / "nse").is_dir(), reason=f"no real files under {SHARED} (MARKET_FILES)"
 )
 CALENDAR = load_calendar()
 HEADER = "date,kind,session_open,session_close,description,source\n"

@@ -21,10 +21,10 @@ from optrade.expiries import (
     segments_expiring,
 )
 
-SHARED = Path(os.environ.get("OPTRADE_SHARED", Path(__file__).parents[2] / "shared"))
+SHARED = Path(os.environ.get("MARKET_FILES", Path(__file__).parents[2] / "shared"))
 NSE = SHARED / "data" / "nse"
 needs_shared = pytest.mark.skipif(
-    not NSE.is_dir(), reason=f"no real files under {SHARED} (OPTRADE_SHARED)"
+    not NSE.is_dir(), reason=f"no real files under {SHARED} (MARKET_FILES)"
 )
 CALENDAR = load_calendar()
 OPTIONS = {"index_call", "index_put"}

@@ -17,7 +17,7 @@ from optrade.pricing import black76
 from optrade.tables import TABLES
 
 Frame = pl.DataFrame
-SHARED = Path(os.environ.get("OPTRADE_SHARED", Path(__file__).parents[3] / "shared"))
+SHARED = Path(os.environ.get("MARKET_FILES", Path(__file__).parents[3] / "shared"))
 IST = ZoneInfo("Asia/Kolkata")
 
 _BHAVCOPY = {
@@ -169,7 +169,7 @@ def _random_expiry(
 
 def _need(path: Path) -> Path:
     if not path.exists():
-        pytest.skip(f"real files not at hand: {path} (set OPTRADE_SHARED)")
+        pytest.skip(f"real files not at hand: {path} (set MARKET_FILES)")
     return path
 
 

@@ -21,11 +21,11 @@ Refused = Callable[..., InputRefused]
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real files (`OPTRADE_SHARED`, or `../shared` beside the checkout)."""
+    """The folder of real files (`MARKET_FILES`, or `../shared` beside the checkout)."""
     beside = Path(__file__).resolve().parents[2].parent / "shared"
-    folder = Path(os.environ.get("OPTRADE_SHARED", beside)) / "data" / "nse"
+    folder = Path(os.environ.get("MARKET_FILES", beside)) / "data" / "nse"
     if not folder.is_dir():
-        pytest.skip(f"no real files at {folder}; set OPTRADE_SHARED")
+        pytest.skip(f"no real files at {folder}; set MARKET_FILES")
     return folder
 
 

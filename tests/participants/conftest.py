@@ -71,10 +71,10 @@ def full() -> Callable[[Iterable[date], int], Figures]:
 @pytest.fixture(scope="session")
 def nse() -> Path:
     """The folder of real exchange files."""
-    shared = Path(os.environ.get("OPTRADE_SHARED", Path(__file__).parents[3] / "shared"))
+    shared = Path(os.environ.get("MARKET_FILES", Path(__file__).parents[3] / "shared"))
     folder = shared / "data" / "nse"
     if not folder.is_dir():
-        pytest.skip(f"no real files: {folder} is absent (set OPTRADE_SHARED)")
+        pytest.skip(f"no real files: {folder} is absent (set MARKET_FILES)")
     return folder
 
 
