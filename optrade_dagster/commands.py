@@ -24,7 +24,7 @@ from optrade.calendar import TradingCalendar
 from optrade.tables import IST
 from optrade_dagster.backfill import WAITING, Outcome, failure_messages, run_backfill
 from optrade_dagster.backfill import Progress as BackfillProgress
-from optrade_dagster.definitions import build_graph
+from optrade_dagster.definitions import build_graph, build_resources
 from optrade_dagster.home import open_instance, open_lake
 from optrade_dagster.report import DayReport, closing_table, gather
 from resources.settings import Settings
@@ -64,6 +64,9 @@ def backfill_days(
         f"{len(days)} trading day{'s' * (len(days) != 1)}, {days[0]} to {days[-1]}, "
         f"from {escape(settings.archive_url)}"
     )
+    if select is None:
+        with build_resources(settings)["archive"].open(settings.market):
+            pass  # An archive of the other market is refused before anything is made.
     with open_instance(settings) as instance:
         with open_lake(settings, read_only=False):
             pass  # A lake of the other market is refused here, before anything is asked for.
