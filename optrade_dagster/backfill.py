@@ -38,7 +38,7 @@ _LOG.addHandler(logging.NullHandler())  # What matters is raised, or stands in t
 _LOG.propagate = False
 
 
-class BackfillError(RuntimeError):
+class BackfillError(ValueError):
     """The backfill could not be requested or carried out; the message says why."""
 
 

@@ -7,6 +7,7 @@ cannot be answered.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from rich.console import Console
 
 from optrade.tables import IST
 from resources.lake import LakeError
-from resources.settings import Settings, SettingsError, load_settings
+from resources.settings import Settings, load_settings
 
 app = typer.Typer(
     name="optrade",
@@ -49,11 +50,9 @@ class Format(StrEnum):
 
 def main() -> None:
     """Run the command; known trouble is one clear message, not a traceback."""
-    from optrade_dagster.backfill import BackfillError  # noqa: PLC0415 (Dagster loads slowly)
-
     try:
         app()
-    except (SettingsError, LakeError, BackfillError, ValueError) as error:
+    except (LakeError, ValueError) as error:
         err.print(f"[bold red]optrade:[/] {error}", soft_wrap=True, highlight=False)
         sys.exit(2)
 
@@ -122,8 +121,6 @@ def backfill(
     ] = None,
 ) -> None:
     """Materialize past trading days as one Dagster backfill, and tell what was found."""
-    import os  # noqa: PLC0415
-
     from optrade_dagster.commands import backfill_days  # noqa: PLC0415
 
     if days_per_run is not None:
