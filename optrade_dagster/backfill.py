@@ -16,7 +16,11 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
-from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.execution.backfill import (
+    BulkActionsFilter,
+    BulkActionStatus,
+    PartitionBackfill,
+)
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._core.utils import make_new_backfill_id
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -31,6 +35,7 @@ from resources.settings import Settings
 
 WAITING = "WAITING"
 """The status of a backfill that waits for another command's to end."""
+_COMMAND_TAG = "optrade/command"
 _POLL_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 50.0
 _LOG = logging.getLogger("optrade.backfill")
@@ -115,6 +120,9 @@ _ENDED = (
 )
 
 
+_OPEN = (BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING)
+
+
 @contextmanager
 def _queue() -> Iterator[QueuedRunCoordinatorDaemon]:
     with QueuedRunCoordinatorDaemon(interval_seconds=1) as queue:
@@ -140,7 +148,7 @@ def _request(
         partition_names=[day.isoformat() for day in days],
         asset_selection=keys,
         backfill_timestamp=datetime.now(UTC).timestamp(),
-        tags={"optrade/command": "backfill"},
+        tags={_COMMAND_TAG: "backfill"},
         dynamic_partitions_store=instance,
         all_partitions=False,
         title=f"{first} to {last}",
@@ -189,7 +197,24 @@ def _turn(
     with ExitStack() as stack:
         if lock.is_locked:
             stack.callback(lock.release)
+            _end_interrupted(instance)
         yield
+
+
+def _end_interrupted(instance: dg.DagsterInstance) -> None:
+    """End backfills of commands that were killed, whose runs would hold the queue for ever.
+
+    The caller is the only one that drives, so nobody carries them on. What they had committed
+    stands; the backfill that follows does the rest.
+    """
+    for backfill in instance.get_backfills(BulkActionsFilter(statuses=[*_OPEN])):
+        if backfill.tags.get(_COMMAND_TAG) is None:
+            continue
+        for run in _runs(instance, backfill.backfill_id):
+            if not run.is_finished:
+                instance.report_run_failed(run, "The command that drove this run was killed.")
+        ended = backfill.with_status(BulkActionStatus.CANCELED)  # type: ignore[no-untyped-call]
+        instance.update_backfill(ended.with_end_timestamp(time.time()))
 
 
 def _drive(workspace: WorkspaceProcessContext, queue: QueuedRunCoordinatorDaemon) -> None:

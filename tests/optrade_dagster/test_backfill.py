@@ -8,9 +8,13 @@ from math import ceil
 
 import dagster as dg
 import pytest
-from dagster._core.execution.backfill import BulkActionStatus
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.test_utils import create_run_for_test
+from dagster._core.utils import make_new_run_id
 
 from optrade.tables import TABLES
+from optrade_dagster import backfill as backfill_module
+from optrade_dagster.definitions import build_defs
 from optrade_dagster.home import open_instance
 from resources.settings import Settings
 
@@ -88,3 +92,43 @@ def test_its_checks_are_kept_for_each_day_also_of_a_run_of_one(instance, runs):
     assert set(judged) == {None, *map(str, DAYS)}
     assert judged[str(DAYS[1])] == judged[str(DAYS[2])]
     assert len(judged[str(DAYS[0])]) >= 2 * len(TABLES)
+
+
+@pytest.mark.filterwarnings("ignore:.*AssetSelection.sources.*:DeprecationWarning")  # Its own.
+def test_what_a_killed_command_left_behind_is_ended(tmp_path):
+    """Its runs would stay started for ever and hold the queue; another's backfill is left alone."""
+    graph = build_defs(Settings(home=tmp_path)).get_repository_def().asset_graph
+    with dg.DagsterInstance.ephemeral() as instance:
+        for name, tags in (("killed", {"optrade/command": "backfill"}), ("of-the-ui", {})):
+            instance.add_backfill(
+                PartitionBackfill.from_asset_partitions(
+                    backfill_id=name,
+                    asset_graph=graph,
+                    partition_names=["2025-01-01"],
+                    asset_selection=sorted(graph.get_all_asset_keys()),
+                    backfill_timestamp=1.0,
+                    tags=tags,
+                    dynamic_partitions_store=instance,
+                    all_partitions=False,
+                    title=name,
+                    description=None,
+                    run_config=None,
+                )
+            )
+            create_run_for_test(
+                instance,
+                run_id=make_new_run_id(),
+                status=dg.DagsterRunStatus.STARTED,
+                tags={"dagster/backfill": name},
+            )
+        backfill_module._end_interrupted(instance)
+        ended, other = instance.get_backfill("killed"), instance.get_backfill("of-the-ui")
+        assert (ended.status, other.status) == (
+            BulkActionStatus.CANCELED,
+            BulkActionStatus.REQUESTED,
+        )
+        statuses = {run.tags["dagster/backfill"]: run.status for run in instance.get_runs()}
+        assert statuses == {
+            "killed": dg.DagsterRunStatus.FAILURE,
+            "of-the-ui": dg.DagsterRunStatus.STARTED,
+        }
