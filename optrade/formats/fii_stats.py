@@ -81,7 +81,7 @@ def _from_xls(file: str, data: bytes) -> Grid:
         book = xlrd.open_workbook(file_contents=data, logfile=_Nowhere(), on_demand=False)
         sheet = book.sheet_by_index(0)
         return [(row + 1, [_cell(c.value) for c in sheet.row(row)]) for row in range(sheet.nrows)]
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 (xlrd raises whatever a damaged book makes it)
         refuse(
             file,
             "container",

@@ -11,7 +11,16 @@ from datetime import date
 import polars as pl
 
 from optrade.quality import remedies
-from optrade.quality.rules import DAY, Inputs, Rule, counted, largest, missing, share, words
+from optrade.quality.rules import (
+    DAY,
+    Inputs,
+    Rule,
+    counted,
+    missing,
+    share,
+    shrinkage,
+    words,
+)
 
 TABLE = "raw.fo_bhavcopy"
 MAIN = {
@@ -139,13 +148,7 @@ def _redated(inputs: Inputs) -> pl.DataFrame:
 
 
 def _fewer(inputs: Inputs) -> pl.DataFrame:
-    sizes = _main(inputs).group_by(DAY).agg(now=pl.len())
-    both = sizes.join(inputs.previous(), on=DAY).join(
-        sizes.select(previous_date=DAY, before="now"), on="previous_date"
-    )
-    return largest(
-        both, 1 - pl.col("now") / pl.col("before"), words("{} after {}", "now", "before")
-    )
+    return shrinkage(inputs, _main(inputs))
 
 
 RULES: tuple[Rule, ...] = (

@@ -11,7 +11,7 @@ from datetime import date
 import polars as pl
 
 from optrade.quality import remedies
-from optrade.quality.rules import DAY, Inputs, Rule, counted, largest, missing, words
+from optrade.quality.rules import DAY, Inputs, Rule, counted, largest, missing, shrinkage, words
 
 TABLE = "raw.index_close"
 KNOWN = {
@@ -87,17 +87,7 @@ def _vix_odd(inputs: Inputs) -> pl.DataFrame:
 
 
 def _fewer(inputs: Inputs) -> pl.DataFrame:
-    before = inputs.frame(TABLE).group_by(previous_date=DAY).agg(before=pl.len())
-    sizes = (
-        inputs.frame(TABLE)
-        .group_by(DAY)
-        .agg(now=pl.len())
-        .join(inputs.previous(), on=DAY)
-        .join(before, on="previous_date")
-    )
-    return largest(
-        sizes, 1 - pl.col("now") / pl.col("before"), words("{} after {}", "now", "before")
-    )
+    return shrinkage(inputs, inputs.frame(TABLE))
 
 
 RULES: tuple[Rule, ...] = (

@@ -241,5 +241,16 @@ def _with_found(checked: pl.DataFrame, bad: pl.DataFrame, text: pl.Expr) -> pl.D
     )
 
 
+def shrinkage(inputs: Inputs, rows: pl.DataFrame) -> pl.DataFrame:
+    """Measure by which share the rows became fewer since the session before, day by day."""
+    sizes = rows.group_by(DAY).agg(now=pl.len())
+    both = sizes.join(inputs.previous(), on=DAY).join(
+        sizes.select(previous_date=DAY, before="now"), on="previous_date"
+    )
+    return largest(
+        both, 1 - pl.col("now") / pl.col("before"), words("{} after {}", "now", "before")
+    )
+
+
 def _sample() -> pl.Expr:
     return pl.col("_text").head(SAMPLE_ROWS).str.join("; ")
