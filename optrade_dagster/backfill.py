@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -37,6 +37,8 @@ WAITING = "WAITING"
 """The status of a backfill that waits for another command's to end."""
 _COMMAND_TAG = "optrade/command"
 _POLL_SECONDS = 0.5
+_REPLAN_SECONDS = 15.0
+"""Planning weighs every partition again; between runs that end it is asked only this often."""
 _HEARTBEAT_SECONDS = 50.0
 _LOG = logging.getLogger("optrade.backfill")
 _LOG.addHandler(logging.NullHandler())  # What matters is raised, or stands in the backfill's log.
@@ -99,15 +101,18 @@ def run_backfill(
     ):
         turns.enter_context(_turn(instance, settings, watch))
         backfill_id = _request(instance, workspace, days, select)
+        planner = _Planner(workspace)
         while True:
             backfill = instance.get_backfill(backfill_id)
             if backfill is None:
                 raise BackfillError(f"Backfill {backfill_id} was deleted while it ran.")
-            watch(_progress(instance, backfill))
+            progress = _progress(instance, backfill)
+            watch(progress)
             if backfill.status in _ENDED:
                 return _outcome(instance, backfill)
             if not _daemon_lives(instance):
-                _drive(workspace, queue)
+                planner.plan(progress)
+                _raise_errors(queue.run_iteration(workspace))
             time.sleep(_POLL_SECONDS)
 
 
@@ -217,9 +222,27 @@ def _end_interrupted(instance: dg.DagsterInstance) -> None:
         instance.update_backfill(ended.with_end_timestamp(time.time()))
 
 
-def _drive(workspace: WorkspaceProcessContext, queue: QueuedRunCoordinatorDaemon) -> None:
-    """Do once what the daemon does: plan the next runs, launch queued ones."""
-    for event in (*execute_backfill_iteration(workspace, _LOG), *queue.run_iteration(workspace)):
+class _Planner:
+    """The daemon's planning of runs, done when there may be something to plan."""
+
+    def __init__(self, workspace: WorkspaceProcessContext) -> None:
+        self._workspace = workspace
+        self._seen: Progress | None = None
+        self._planned_at = 0.0
+
+    def plan(self, progress: Progress) -> None:
+        """Plan the next runs: at first, whenever a run has ended, and now and then."""
+        seen, self._seen = self._seen, progress
+        waits = progress.runs > progress.runs_finished
+        news = seen is None or seen.runs_finished != progress.runs_finished
+        if waits and not news and time.monotonic() - self._planned_at < _REPLAN_SECONDS:
+            return
+        _raise_errors(execute_backfill_iteration(self._workspace, _LOG))
+        self._planned_at = time.monotonic()
+
+
+def _raise_errors(events: Iterable[object]) -> None:
+    for event in events:
         if isinstance(event, SerializableErrorInfo):
             raise BackfillError(event.to_string())
 
@@ -233,11 +256,17 @@ def _progress(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> Prog
     steps = finished = 0
     for run in runs:
         planned = len(run.step_keys_to_execute or ()) or _planned_steps(instance, run)
-        stats = instance.get_run_step_stats(run.run_id)
         steps += planned
-        finished += planned if run.is_finished else sum(s.end_time is not None for s in stats)
+        finished += planned if run.is_finished else _ended_steps(instance, run.run_id)
     done = sum(run.is_finished for run in runs)
     return Progress(backfill.status.value, len(runs), done, steps, finished)
+
+
+def _ended_steps(instance: dg.DagsterInstance, run_id: str) -> int:
+    """How many steps have ended; reads their last events only, not what they materialized."""
+    ended = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE}
+    records = instance.get_records_for_run(run_id, of_type=ended).records
+    return len({record.event_log_entry.step_key for record in records})
 
 
 def _planned_steps(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:

@@ -28,7 +28,7 @@ from optrade_dagster.jobs import close_lane
 from optrade_dagster.schedules import close_lane_schedule
 from optrade_dagster.sensors import exchange_files_published
 from resources.duckdb_connection import DUCKDB_CONFIG
-from resources.lake_io import LakeIOManager, LakeResource
+from resources.lake_io import LakeResource, lake_io_manager
 from resources.nse import ArchiveResource
 from resources.settings import Settings, load_settings
 from resources.simulator import read_marker
@@ -77,9 +77,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     nse = settings.nse.model_dump() | {"base_url": settings.archive_url}
     return {
         "lake": lake,
-        "lake_io": LakeIOManager(
-            lake=lake, calendar_csv=[str(path) for path in settings.calendar.extra_csv]
-        ),
+        "lake_io": lake_io_manager(settings.calendar.extra_csv),
         "archive": ArchiveResource(**nse),
         "refusals": Refusals(),
     }

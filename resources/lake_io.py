@@ -149,11 +149,26 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return frame
 
 
-class LakeIOManager(dg.ConfigurableIOManager):
+def lake_io_manager(calendar_csv: Sequence[Path]) -> dg.IOManagerDefinition:
+    """The IO manager on the run's own `lake` resource.
+
+    A resource nested in another is a copy of its own in Dagster: it would open the lake a second
+    time, and steps that take their tables from `lake` would not see what the IO manager keeps.
+    """
+
+    @dg.io_manager(required_resource_keys={"lake"})
+    def lake_io(context: dg.InitResourceContext) -> LakeIOManager:
+        return LakeIOManager(context.resources.lake, calendar_csv)
+
+    return lake_io
+
+
+class LakeIOManager(dg.IOManager):
     """Loads inputs as frames of the run's dates and commits what assets produced."""
 
-    lake: LakeResource
-    calendar_csv: list[str] = []  # noqa: RUF012 (a pydantic field)
+    def __init__(self, lake: LakeResource, calendar_csv: Sequence[Path]) -> None:
+        self.lake = lake
+        self._calendar_csv = tuple(calendar_csv)
 
     def load_input(self, context: dg.InputContext) -> pl.DataFrame:
         """Read an upstream table's rows of the run's dates.
@@ -171,7 +186,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
         )
 
     def _earlier(self, day: date, sessions: int) -> list[date]:
-        calendar = load_calendar(tuple(Path(p) for p in self.calendar_csv))
+        calendar = load_calendar(self._calendar_csv)
         return [d for d in calendar.sessions(calendar.first, day) if d < day][-sessions:]
 
     def handle_output(  # type: ignore[override]

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -72,6 +73,23 @@ def sound() -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN)
 
 
+def by_day() -> dg.AssetChecksDefinition:
+    """A check that speaks of each date, of some twice, and at last of the whole range."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        spec = dg.AssetCheckSpec("by_day", asset="many", partitions_def=PARTITIONS)
+
+    @dg.multi_asset_check(name="by_day_checks", specs=[spec])
+    def checks(context) -> Iterator[Any]:
+        for day in [*DAYS, DAYS[3], "2031-01-01", "2031-01-01"]:
+            yield dg.AssetCheckEvaluation(
+                dg.AssetKey("many"), "by_day", passed=day != DAYS[3], metadata={}, partition=day
+            )
+        yield dg.AssetCheckResult(passed=True, asset_key="many", check_name="by_day")
+
+    return checks
+
+
 @dg.asset(deps=[many])
 def broken() -> None:
     raise RuntimeError("broken on purpose")
@@ -80,7 +98,7 @@ def broken() -> None:
 def run(instance: dg.DagsterInstance) -> str:
     job = dg.Definitions(
         assets=[many, broken],
-        asset_checks=[sound],
+        asset_checks=[sound, by_day()],
         jobs=[dg.define_asset_job("job", executor_def=dg.in_process_executor)],
     ).resolve_job_def("job")
     tags = {
@@ -112,9 +130,13 @@ def index_rows(instance: dg.DagsterInstance) -> dict[str, list[tuple[Any, ...]]]
         "FROM event_logs ORDER BY id",
         "asset_event_tags": "SELECT event_id, asset_key, key, value FROM asset_event_tags "
         "WHERE key NOT LIKE 'dagster/data_version' AND key NOT LIKE 'dagster/input%' ORDER BY 1, 3",
-        "asset_check_executions": "SELECT asset_key, check_name, execution_status, "
-        "evaluation_event_storage_id FROM asset_check_executions ORDER BY id",
-        "asset_keys": "SELECT asset_key, last_run_id IS NULL FROM asset_keys ORDER BY 1",
+        "asset_check_executions": "SELECT asset_key, check_name, partition, execution_status, "
+        "evaluation_event_storage_id, materialization_event_storage_id, "
+        "json_extract(evaluation_event, '$.dagster_event.event_specific_data.passed') "
+        "FROM asset_check_executions ORDER BY 1, 2, 3",
+        "asset_keys": "SELECT asset_key, last_run_id IS NULL, "
+        "json_extract(last_materialization, '$.storage_id'), "
+        "last_materialization_timestamp IS NULL FROM asset_keys ORDER BY 1",
     }
     path = instance.event_log_storage.path_for_shard("index")  # type: ignore[attr-defined]
     connection = sqlite3.connect(path)
@@ -139,6 +161,10 @@ def test_a_run_leaves_the_same_log_as_dagsters_own_storage(opened):
     assert rows["batching"] == rows["stock"]
     kinds = {event[0] for event in logs["stock"]}
     assert {"ASSET_MATERIALIZATION", "ASSET_CHECK_EVALUATION", "STEP_FAILURE", "log"} <= kinds
+    statuses = {row[2]: row[3] for row in rows["stock"]["asset_check_executions"]}
+    assert len(statuses) == len(DAYS) + 2  # each date, one nobody planned, the whole range
+    assert statuses[DAYS[3]] == "FAILED"
+    assert statuses["2031-01-01"] == "SUCCEEDED"
 
 
 def materialized(day: str, asset: str = "a") -> DagsterEvent:
@@ -235,14 +261,14 @@ def test_threads_lose_and_double_nothing(opened):
 def test_a_refused_batch_is_stored_one_by_one_and_the_culprit_named(opened, monkeypatch):
     instance = opened("batching")
     storage = instance.event_log_storage
-    real = BatchingSqliteEventLogStorage._store_asset_event
+    real = BatchingSqliteEventLogStorage._store_asset_event_tags
 
-    def refuses_one(self, conn, event, event_id):
-        if event.dagster_event.partition == DAYS[1]:
+    def refuses_one(self, conn, events, event_ids):
+        if DAYS[1] in {event.dagster_event.partition for event in events}:
             raise RuntimeError("refused on purpose")
-        return real(self, conn, event, event_id)
+        return real(self, conn, events, event_ids)
 
-    monkeypatch.setattr(BatchingSqliteEventLogStorage, "_store_asset_event", refuses_one)
+    monkeypatch.setattr(BatchingSqliteEventLogStorage, "_store_asset_event_tags", refuses_one)
     for day in DAYS[:3]:
         instance.report_dagster_event(materialized(day), "r1")
     with pytest.raises(RuntimeError, match="refused on purpose"):
