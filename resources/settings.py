@@ -15,16 +15,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from resources.settings_base import CLOCK, Group, full, split
+from resources.settings_live import (
+    CollectorSettings,
+    KiteSettings,
+    LoggingSettings,
+    SimulatorSettings,
+    SpoolSettings,
+)
 
 PREFIX = "OPTRADE_"
 ENCODING = "utf-8-sig"
 """Of `.env`: UTF-8, with the mark some editors put in front or without."""
 Market = Literal["real", "simulated"]
 _UNITS = frozenset({"seconds", "rupees", "sessions", "rows"})
-_CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
 _Offset = Annotated[int, Field(ge=-50, le=50)]
 
 
@@ -32,24 +40,7 @@ class SettingsError(ValueError):
     """A setting that does not exist or has an impossible value; the message says which."""
 
 
-class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _split(value: Any) -> Any:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-def _full(path: Path) -> Path:
-    try:
-        return path.expanduser().absolute()
-    except RuntimeError as error:
-        raise ValueError(f"{path} begins with a home folder that is not known") from error
-
-
-class NseSettings(_Group):
+class NseSettings(Group):
     """The exchange's archive of daily files."""
 
     base_url: str = Field(
@@ -97,10 +88,10 @@ class NseSettings(_Group):
             return place
         if "://" in place:
             raise ValueError("neither http:// nor https:// nor a directory")
-        return str(_full(Path(base_url.strip())))
+        return str(full(Path(base_url.strip())))
 
 
-class AnalyticsSettings(_Group):
+class AnalyticsSettings(Group):
     """What the market maths assumes."""
 
     risk_free_rate: float = Field(
@@ -121,10 +112,10 @@ class AnalyticsSettings(_Group):
         examples=["whole numbers from -50 to 50, comma-separated"],
     )
 
-    _offsets = field_validator("strike_offsets", mode="before")(_split)
+    _offsets = field_validator("strike_offsets", mode="before")(split)
 
 
-class CalendarSettings(_Group):
+class CalendarSettings(Group):
     """The trading calendar."""
 
     extra_csv: Annotated[tuple[Path, ...], NoDecode] = Field(
@@ -134,15 +125,15 @@ class CalendarSettings(_Group):
         examples=["paths, comma-separated"],
     )
 
-    _paths = field_validator("extra_csv", mode="before")(_split)
+    _paths = field_validator("extra_csv", mode="before")(split)
 
     @field_validator("extra_csv", mode="after")
     @classmethod
     def _expand(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
-        return tuple(_full(path) for path in paths)
+        return tuple(full(path) for path in paths)
 
 
-class CloseLaneSettings(_Group):
+class CloseLaneSettings(Group):
     """The evening run over the exchange's daily files."""
 
     lookback_sessions: int = Field(
@@ -156,13 +147,13 @@ class CloseLaneSettings(_Group):
     )
     ask_from: str = Field(
         default="17:30",
-        pattern=_CLOCK,
+        pattern=CLOCK,
         description="From when on (IST) the sensor asks for the files of the same day.",
         examples=["HH:MM, such as 17:30"],
     )
     complete_by: str = Field(
         default="23:30",
-        pattern=_CLOCK,
+        pattern=CLOCK,
         validate_default=True,
         description="When (IST) a day is run with whatever files it has; later files still "
         "follow in a run of their own.",
@@ -177,7 +168,7 @@ class CloseLaneSettings(_Group):
         return complete_by
 
 
-class LakeSettings(_Group):
+class LakeSettings(Group):
     """Storage."""
 
     compression_level: int = Field(
@@ -200,7 +191,7 @@ class LakeSettings(_Group):
     )
 
 
-class BackfillSettings(_Group):
+class BackfillSettings(Group):
     """Runs over past dates."""
 
     days_per_run: int = Field(
@@ -246,11 +237,16 @@ class Settings(BaseSettings):
     close_lane: CloseLaneSettings = CloseLaneSettings()
     lake: LakeSettings = LakeSettings()
     backfill: BackfillSettings = BackfillSettings()
+    kite: KiteSettings = KiteSettings()
+    collector: CollectorSettings = CollectorSettings()
+    spool: SpoolSettings = SpoolSettings()
+    simulator: SimulatorSettings = SimulatorSettings()
+    logging: LoggingSettings = LoggingSettings()
 
     @field_validator("home", mode="after")
     @classmethod
     def _expand(cls, home: Path) -> Path:
-        return _full(home)
+        return full(home)
 
     @property
     def market_home(self) -> Path:
@@ -266,6 +262,16 @@ class Settings(BaseSettings):
     def dagster_home(self) -> Path:
         """Dagster's own state (`DAGSTER_HOME`)."""
         return self.market_home / "dagster"
+
+    @property
+    def spool_root(self) -> Path:
+        """Where the collector keeps what it heard, a folder a day."""
+        return self.market_home / "spool"
+
+    @property
+    def log_root(self) -> Path:
+        """Folder of the structured logs."""
+        return self.market_home / "logs"
 
     @property
     def exchange_root(self) -> Path:

@@ -7,12 +7,12 @@ Does not belong here: computing or storing rows.
 
 from __future__ import annotations
 
-from optrade.tables import analytics, participants, raw, snapshots
+from optrade.tables import analytics, participants, quality, raw, raw_live, snapshots
 from optrade.tables.schema import IST, TIMESTAMP, Column, Table
 
 TABLES: dict[str, Table] = {
     table.full_name: table
-    for module in (raw, snapshots, participants, analytics)
+    for module in (raw, raw_live, snapshots, participants, analytics, quality)
     for table in module.TABLES
 }
 """Every table by `group.name`, in lineage order."""

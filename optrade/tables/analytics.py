@@ -6,6 +6,9 @@ grain. Does not belong here: participant figures.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+
 from optrade.tables.common import (
     BUCKET_ALIAS,
     EXPIRY,
@@ -20,9 +23,10 @@ from optrade.tables.common import (
     flag,
     price,
     real,
+    stamp,
     word,
 )
-from optrade.tables.schema import Table
+from optrade.tables.schema import Column, Table
 
 _CHAIN_KEY = (TRADE_DATE, UNDERLYING, EXPIRY, STRIKE, OPTION_TYPE)
 _CHAIN_KEY_NAMES = tuple(c.name for c in _CHAIN_KEY)
@@ -256,4 +260,72 @@ PREMIUM_CLOSE = Table(
     key=("trade_date", "underlying", "expiry_bucket", "kind", "strike_offset"),
 )
 
-TABLES = (GREEKS_CLOSE, CHAIN_METRICS_CLOSE, OPEN_INTEREST_CLOSE, PREMIUM_CLOSE)
+_MINUTE = stamp("minute", "Start of the minute")
+
+
+def _minute_table(
+    close: Table,
+    row: str,
+    method: str,
+    *,
+    nullable: Collection[str] = (),
+    extra: tuple[Column, ...] = (),
+) -> Table:
+    """The minute grain of a table of the close: the same columns, a minute, and `extra`."""
+    columns = [
+        replace(column, nullable=column.nullable or column.name in nullable)
+        for column in close.columns
+        if column.name not in {"trade_date", "source"}
+    ]
+    return Table(
+        group=close.group,
+        name=close.name.removesuffix("_close") + "_minute",
+        row=row,
+        method=method,
+        columns=(TRADE_DATE, _MINUTE, *columns, *extra, SOURCE),
+        key=("trade_date", "minute", *close.key[1:]),
+        part="minute",
+    )
+
+
+GREEKS_MINUTE = _minute_table(
+    GREEKS_CLOSE,
+    "implied volatility and greeks of one index option at the end of one minute",
+    "As `greeks_close`, on the middle of bid and ask where both stand, else on the last trade; "
+    "`price_basis` says which.",
+    extra=(word("price_basis", "What price was solved", "mid", "last", nullable=True),),
+)
+CHAIN_METRICS_MINUTE = _minute_table(
+    CHAIN_METRICS_CLOSE,
+    "one expiry of one underlying at the end of one minute, over its subscribed strikes",
+    "As `chain_metrics_close`, over the strikes that are collected.",
+    nullable=("call_oi_units", "put_oi_units", "years_to_expiry"),
+)
+OPEN_INTEREST_MINUTE = _minute_table(
+    OPEN_INTEREST_CLOSE,
+    "what the open interest of one index option has done since yesterday's close, by minute",
+    "As `open_interest_close`, against yesterday's close as the exchange's file has it.",
+    nullable=("oi_units", "oi_change_units", "oi_change_basis"),
+)
+PREMIUM_MINUTE = _minute_table(
+    PREMIUM_CLOSE,
+    "one straddle or strangle of one expiry bucket at the end of one minute",
+    "As `premium_close`, with the time-weighted premium of the minute and the middle of bid and "
+    "ask beside the last trades.",
+    nullable=("settlement_premium", "oi_units"),
+    extra=(
+        price("mid_premium", "Sum of the legs' middles of bid and ask"),
+        price("twap_premium", "Sum of the legs' time-weighted prices of the minute"),
+    ),
+)
+
+TABLES = (
+    GREEKS_CLOSE,
+    CHAIN_METRICS_CLOSE,
+    OPEN_INTEREST_CLOSE,
+    PREMIUM_CLOSE,
+    GREEKS_MINUTE,
+    CHAIN_METRICS_MINUTE,
+    OPEN_INTEREST_MINUTE,
+    PREMIUM_MINUTE,
+)

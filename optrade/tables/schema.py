@@ -69,7 +69,9 @@ class Table:
     """One table of the lake: asset key, DuckDB schema and table are all `group.name`.
 
     `row` says what one row is. `key` columns identify a row (a null key value equals itself).
-    `sort` is the order rows are written in; `trade_date` is always the partition.
+    `sort` is the order rows are written in; `trade_date` is always the partition. A table that
+    grows during the day names in `part` the column whose value is replaced as a whole (a minute,
+    a segment); other tables replace whole dates.
     """
 
     group: str
@@ -79,11 +81,12 @@ class Table:
     key: tuple[str, ...]
     sort: tuple[str, ...] = ()
     method: str = ""
+    part: str | None = None
     extra_docs: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [c.name for c in self.columns]
-        unknown = [n for n in (*self.key, *self.sort) if n not in names]
+        unknown = [n for n in (*self.key, *self.sort, *filter(None, [self.part])) if n not in names]
         if unknown or len(set(names)) != len(names) or "trade_date" not in names:
             raise ValueError(f"table {self.full_name}: bad declaration near {unknown or names}")
 

@@ -6,6 +6,10 @@ Belongs here: one shape for every grain of chain. Does not belong here: greeks a
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import polars as pl
+
 from optrade.tables.common import (
     BUCKET_ALIAS,
     EXPIRY,
@@ -22,7 +26,7 @@ from optrade.tables.common import (
     stamp,
     word,
 )
-from optrade.tables.schema import Table
+from optrade.tables.schema import Column, Table
 
 CHAIN_CLOSE = Table(
     group="snapshots",
@@ -134,4 +138,116 @@ CHAIN_CLOSE = Table(
     key=("trade_date", "underlying", "expiry", "strike", "option_type"),
 )
 
-TABLES = (CHAIN_CLOSE,)
+_MINUTE_WORDS = {
+    "snapshot_at": "End of the minute",
+    "open": "First trade of the day so far; null when it did not trade",
+    "high": "Highest trade of the day so far; null when it did not trade",
+    "low": "Lowest trade of the day so far; null when it did not trade",
+    "last_price": "Last trade up to the end of the minute; null when it did not trade today",
+    "close_price": "The same as last_price: what would be the close if trading stopped here",
+    "average_price": "The exchange's VWAP of the day so far; never called TWAP",
+    "previous_close": "The day before's closing price as the feed says",
+    "settlement": "Null: the exchange settles at the close",
+    "oi_change_units": "Open interest less yesterday's at the close, as held; null where not held",
+    "turnover_rupees": "Null: the feed does not say",
+    "trades": "Null: the feed does not say",
+    "lot_size_basis": "published: in the broker's instrument dump",
+    "spot": "The index at the end of the minute; null when it was not heard of",
+    "spot_basis": "index: the index's own ticks",
+}
+_MINUTE_NULLS = frozenset(
+    {"settlement", "oi_units", "oi_change_units", "volume_lots", "turnover_rupees", "source_sha256"}
+)
+
+
+def _of_minute(column: Column) -> Column:
+    column = replace(column, description=_MINUTE_WORDS.get(column.name, column.description))
+    if column.name == "spot_basis":
+        column = replace(column, isin=("index",))
+    return replace(column, nullable=column.nullable or column.name in _MINUTE_NULLS)
+
+
+CHAIN_MINUTE = Table(
+    group="snapshots",
+    name="chain_minute",
+    row="one subscribed index option at the end of one minute",
+    method=(
+        "From ticks, windowed by exchange time (by arrival where a packet has no stamp). A "
+        "contract has a row in every minute from its first tick on; `ticks` is 0 and "
+        "`last_tick_at` says since when, where a minute brought nothing."
+    ),
+    columns=(
+        TRADE_DATE,
+        stamp("minute", "Start of the minute"),
+        *(
+            _of_minute(c)
+            for c in CHAIN_CLOSE.columns
+            if c.name not in {"trade_date", "source", "source_sha256"}
+        ),
+        count("instrument_token", "Kite's token", "id"),
+        price(
+            "twap",
+            "Time-weighted last price of the minute: the integral of the last price "
+            "over the time it is known (a price is held at most `max_gap`), over that time",
+        ),
+        real(
+            "twap_seconds",
+            "Seconds of the minute in which a price was known",
+            "seconds",
+            ge=0,
+            le=60,
+        ),
+        price("vwap", "Volume-weighted price of the minute's trades; null when none"),
+        price("bid", "Best bid at the end of the minute; null where nobody stands"),
+        price("ask", "Best offer at the end of the minute; null where nobody stands"),
+        count("bid_units", "Units at the best bid", "units", nullable=True),
+        count("ask_units", "Units at the best offer", "units", nullable=True),
+        price("mid_price", "(bid + ask) / 2; null unless both stand and do not cross"),
+        count(
+            "volume_minute_units",
+            "Traded in the minute; null when not known",
+            "units",
+            nullable=True,
+        ),
+        count("ticks", "Packets in the minute", "packets"),
+        stamp("last_tick_at", "Exchange time of the last packet up to here"),
+        SOURCE,
+    ),
+    key=("trade_date", "minute", "underlying", "expiry", "strike", "option_type"),
+    part="minute",
+)
+
+INDEX_MINUTE = Table(
+    group="snapshots",
+    name="index_minute",
+    row="one index, India VIX or index future in one minute",
+    method="From ticks, windowed as `chain_minute`.",
+    columns=(
+        TRADE_DATE,
+        stamp("minute", "Start of the minute"),
+        count("instrument_token", "Kite's token", "id"),
+        word("kind", "What it is", "index", "vix", "future"),
+        word("underlying", "Index it is, or is a future on; INDIAVIX for India VIX"),
+        Column("expiry", pl.Date(), "Expiry of a future", "date", nullable=True),
+        stamp("snapshot_at", "End of the minute"),
+        price("open", "First price of the minute; null without ticks"),
+        price("high", "Highest price of the minute"),
+        price("low", "Lowest price of the minute"),
+        price("last_price", "Last price up to the end of the minute", nullable=False),
+        price("twap", "Time-weighted price of the minute"),
+        real("twap_seconds", "Seconds in which a price was known", "seconds", ge=0, le=60),
+        price("previous_close", "Close of the day before as the feed says"),
+        price("bid", "Best bid (futures)"),
+        price("ask", "Best offer (futures)"),
+        count("oi_units", "Open interest (futures)", "units", nullable=True),
+        count("volume_units", "Traded today so far (futures)", "units", nullable=True),
+        count("volume_minute_units", "Traded in the minute (futures)", "units", nullable=True),
+        count("ticks", "Packets in the minute", "packets"),
+        stamp("last_tick_at", "Exchange time of the last packet up to here"),
+        SOURCE,
+    ),
+    key=("trade_date", "minute", "instrument_token"),
+    part="minute",
+)
+
+TABLES = (CHAIN_CLOSE, CHAIN_MINUTE, INDEX_MINUTE)
