@@ -133,6 +133,8 @@ def shipped() -> list[Path]:
         paths = [ROOT / name for name in found.stdout.split("\0") if name]
     else:
         paths = [p for p in ROOT.rglob("*") if not any(_generated(q) for q in p.parts)]
+    environments = {path.parent for path in ROOT.rglob("pyvenv.cfg")}
+    paths = [path for path in paths if environments.isdisjoint(path.parents)]
     return sorted(p for p in paths if p.is_file() and p.suffix not in BINARY)
 
 
