@@ -17,7 +17,7 @@ import yaml
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from resources.lake import Lake, LakeLocation
-from resources.lake_files import ParquetFormat
+from resources.lake_slices import ParquetFormat
 from resources.settings import Settings
 
 _OTHER_RUNS = 2

@@ -28,12 +28,12 @@ from resources.duckdb_connection import (
     plain_connection,
     transaction,
 )
-from resources.lake_files import (
+from resources.lake_files import LakeLocation
+from resources.lake_slices import (
     CATALOG,
     CommitResult,
     EncodedSlice,
     LakeError,
-    LakeLocation,
     Market,
     ParquetFormat,
     Plan,
@@ -43,6 +43,8 @@ from resources.lake_files import (
     checked,
     day_of,
     encode,
+    on_dates,
+    plan_of_parts,
     same_content,
 )
 from resources.lake_upkeep import (
@@ -190,10 +192,10 @@ class Lake:
                 f"{', '.join(twice)}: found more than one slice in a commit; expected one, whose "
                 "frame holds the rows of all its dates. Join them."
             )
-        parts = [(part.table, part.dates, self._encode(part)) for part in slices]
+        parts = [(part, self._encode(part)) for part in slices]
         with self.writer_lock(), self.cursor() as cursor:
             plans = [self._plan(cursor, *part) for part in parts]
-            if changes := [plan for plan in plans if plan.new or plan.gone]:
+            if changes := [plan for plan in plans if plan.changes]:
                 message = f"replace {', '.join(plan.table.full_name for plan in changes)}"
                 self.publish(cursor, changes, author, message, provenance)
         return CommitResult({p.table.full_name: p.results() for p in plans}, changed=bool(changes))
@@ -210,18 +212,23 @@ class Lake:
 
     def _encode(self, part: Slice) -> list[EncodedSlice]:
         frame = checked(part, self.location.market)
-        by_day = frame.partition_by("trade_date", as_dict=True, maintain_order=True)
+        column = part.table.part if part.parts is not None else None
+        keys = ["trade_date", column] if column else ["trade_date"]
+        pieces = frame.partition_by(keys, as_dict=True, maintain_order=True)
+
+        def encoded(piece: tuple[tuple[Any, ...], pl.DataFrame]) -> EncodedSlice:
+            (day, *value), rows = piece
+            return encode(day, rows, self.style, *value)
+
         with ThreadPoolExecutor(_THREADS) as pool:
-            return list(pool.map(lambda at: encode(at[0][0], at[1], self.style), by_day.items()))
+            return list(pool.map(encoded, pieces.items()))
 
     def _plan(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        table: Table,
-        dates: tuple[date, ...],
-        encoded: list[EncodedSlice],
+        self, cursor: duckdb.DuckDBPyConnection, part: Slice, encoded: list[EncodedSlice]
     ) -> Plan:
-        live = self.live_files(table, dates, cursor=cursor)
+        live = self.live_files(part.table, part.dates, cursor=cursor)
+        if part.parts is not None:
+            return plan_of_parts(part, encoded, live.get(part.dates[0], []))
         same = {
             e.day
             for e in encoded
@@ -229,10 +236,10 @@ class Lake:
         }
         have = {e.day for e in encoded}
         return Plan(
-            table=table,
+            table=part.table,
             kept=[e for e in encoded if e.day in same],
             new=[e for e in encoded if e.day not in same],
-            gone=[day for day in sorted(set(dates)) if day not in have and day in live],
+            gone=[day for day in sorted(set(part.dates)) if day not in have and day in live],
         )
 
     def publish(
@@ -333,7 +340,7 @@ class Lake:
                 return self.read(table, dates, columns=columns, where=where, cursor=own)
         types = {name: table.column(name).dtype for name in columns or table.schema}
         picked = ", ".join(f'"{name}"' for name in types)
-        condition = f"WHERE {_on(dates)}" + (f" AND ({where})" if where else "")
+        condition = f"WHERE {on_dates(dates)}" + (f" AND ({where})" if where else "")
 
         def rows_of(source: str) -> pl.DataFrame:
             return cursor.execute(f"SELECT {picked} FROM {source} {condition}").pl()
@@ -368,17 +375,10 @@ class Lake:
             return cursor.execute(query, list(parameters)).pl()
 
 
-def _on(dates: Iterable[date]) -> str:
-    """The condition that picks dates, spelt out so that other dates' files are not opened."""
-    listed = ", ".join(f"DATE '{day.isoformat()}'" for day in sorted(set(dates)))
-    return f"trade_date IN ({listed})" if listed else "false"
-
-
 def _swap(cursor: duckdb.DuckDBPyConnection, plan: Plan) -> None:
-    """Replace the plan's dates by its new files, inside the caller's transaction."""
+    """Replace the plan's dates or parts by its new files, inside the caller's transaction."""
     table = plan.table
-    dates = [part.day for part in plan.new] + plan.gone
-    cursor.execute(f"DELETE FROM {CATALOG}.{table.full_name} WHERE {_on(dates)}")
+    cursor.execute(f"DELETE FROM {CATALOG}.{table.full_name} WHERE {plan.replaced}")
     if plan.paths:
         cursor.execute(
             f"CALL ducklake_add_data_files('{CATALOG}', '{table.name}', ?, "

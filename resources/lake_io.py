@@ -37,7 +37,7 @@ from pydantic import PrivateAttr
 from optrade.calendar import load_calendar
 from optrade.tables import TABLES, Table
 from resources.lake import CommitResult, Lake, LakeLocation, Slice, SliceResult
-from resources.lake_files import HASH_CHARS, ParquetFormat, content_hash
+from resources.lake_slices import HASH_CHARS, ParquetFormat, content_hash
 from resources.settings import Market
 
 DATE_BY_DATE: Mapping[str, bool] = {_SILENCE: True}

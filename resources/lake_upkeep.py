@@ -18,15 +18,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from optrade.tables import TABLES, Table
-from resources.lake_files import (
-    CATALOG,
-    LakeError,
-    LakeLocation,
-    ParquetFormat,
-    Plan,
-    canonical,
-    encode,
-)
+from resources.lake_files import LakeLocation
+from resources.lake_slices import CATALOG, LakeError, ParquetFormat, Plan, canonical, encode
 
 if TYPE_CHECKING:  # `lake` stands above this module at run time.
     import polars as pl

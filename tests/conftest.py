@@ -26,7 +26,7 @@ from optrade.tables import TABLES, Table
 from optrade_dagster.definitions import build_defs
 from optrade_dagster.home import open_lake
 from resources.lake import Lake
-from resources.lake_files import content_hash
+from resources.lake_slices import content_hash
 from resources.settings import Settings
 from resources.simulator import write_exchange
 

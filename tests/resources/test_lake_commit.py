@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from optrade.tables import IST, TABLES
 from resources import lake_files
 from resources.lake import Lake, LakeError, LakeLocation, Slice, SliceRefused
-from resources.lake_files import canonical, encode
+from resources.lake_slices import ParquetFormat, canonical, encode
 
 OI, CLOSES, CHAIN = (
     TABLES[name] for name in ("raw.participant_oi", "raw.index_close", "snapshots.chain_close")
@@ -294,7 +294,7 @@ def test_the_same_rows_give_the_same_bytes(rows, order, cuts):
         mixed = frame[list(order)]
         bounds = [0, *sorted(cuts), 12]
         pieces = pl.concat([mixed[a:b] for a, b in itertools.pairwise(bounds)], rechunk=False)
-        style = lake_files.ParquetFormat()
+        style = ParquetFormat()
         expected = encode(D1, canonical(table, frame), style).sha256
         assert encode(D1, canonical(table, pieces), style).sha256 == expected
 

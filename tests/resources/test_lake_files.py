@@ -12,18 +12,15 @@ from hypothesis import strategies as st
 
 from optrade.tables import TABLES
 from resources import lake_files
-from resources.lake_files import (
-    KeptFileDamaged,
+from resources.lake_files import KeptFileDamaged, keep_raw, read_raw, write_durably
+from resources.lake_slices import (
     LakeError,
     ParquetFormat,
     content_hash,
     day_of,
     encode,
-    keep_raw,
-    read_raw,
     same_content,
     slice_path,
-    write_durably,
 )
 
 OI = TABLES["raw.participant_oi"]
