@@ -73,15 +73,21 @@ def rules_by_kind(table: Table) -> dict[str, list[Rule]]:
     return grouped
 
 
+def kinds_of(table: Table) -> list[Kind]:
+    """The checks a table has."""
+    grouped = rules_by_kind(table)
+    return [kind for kind in (GUARD, CONSISTENT, ORDINARY) if kind.name in grouped]
+
+
 def build_checks(graph: Graph, table: Table) -> dg.AssetChecksDefinition:
     """All checks of one table in one step."""
     key = dg.AssetKey(table.asset_path)
     grouped = rules_by_kind(table)
-    kinds = [kind for kind in (GUARD, CONSISTENT, ORDINARY) if kind.name in grouped]
+    kinds = kinds_of(table)
 
     @dg.multi_asset_check(
         name=f"{table.group}__{table.name}__checks",
-        specs=[_spec(graph, key, kind, grouped[kind.name]) for kind in kinds],
+        specs=[check_spec(graph, key, kind, grouped[kind.name]) for kind in kinds],
         can_subset=True,
         required_resource_keys={"lake", "refusals"},
     )
@@ -109,7 +115,10 @@ def build_checks(graph: Graph, table: Table) -> dg.AssetChecksDefinition:
     return checks
 
 
-def _spec(graph: Graph, key: dg.AssetKey, kind: Kind, rules: Sequence[Rule]) -> dg.AssetCheckSpec:
+def check_spec(
+    graph: Graph, key: dg.AssetKey, kind: Kind, rules: Sequence[Rule]
+) -> dg.AssetCheckSpec:
+    """A check and its rules in Dagster's words."""
     lines = [
         f"- `{rule.name}`: {rule.description} Fails above {rule.threshold:g} {rule.unit}. "
         f"*Remedy:* {rule.remedy}"

@@ -19,7 +19,8 @@ from optrade.tables.raw import FILE_KINDS, SOURCE_FILES
 from optrade_dagster.jobs import AssetJob
 from resources.lake_io import LakeResource
 from resources.nse import Archive
-from resources.settings import CloseLaneSettings, Settings
+from resources.settings import Settings
+from resources.settings_files import CloseLaneSettings
 
 REQUIRED_KINDS = tuple(kind for kind in FILE_KINDS if not is_optional(kind))
 _ZONE = ZoneInfo(IST)

@@ -29,6 +29,7 @@ from resources.duckdb_connection import (
     transaction,
 )
 from resources.lake_files import LakeLocation
+from resources.lake_parts import plan_of_parts
 from resources.lake_slices import (
     CATALOG,
     CommitResult,
@@ -44,7 +45,6 @@ from resources.lake_slices import (
     day_of,
     encode,
     on_dates,
-    plan_of_parts,
     same_content,
 )
 from resources.lake_upkeep import (

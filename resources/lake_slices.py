@@ -156,38 +156,6 @@ class Plan:
         }
 
 
-def plan_of_parts(part: Slice, encoded: Sequence[EncodedSlice], live: Sequence[str]) -> Plan:
-    """What replacing parts of a date changes, given the date's live files.
-
-    A part is the same when one file of its own holds it with the same content and no file of the
-    whole date, which may hold rows of it too, is there.
-    """
-    whole = [path for path in live if part_of(path) is None]
-    held: dict[str, list[str]] = {}
-    for path in live:
-        held.setdefault(part_of(path) or "", []).append(path)
-    same = {
-        e.part
-        for e in encoded
-        if e.part is not None
-        and not whole
-        and len(files := held.get(slug(e.part), [])) == 1
-        and same_content(files[0], e)
-    }
-    have = {e.part for e in encoded}
-    asked = {slug(value) for value in part.parts or ()}
-    return Plan(
-        table=part.table,
-        kept=[e for e in encoded if e.part in same],
-        new=[e for e in encoded if e.part not in same],
-        gone=[],
-        dates=part.dates,
-        parts=part.parts,
-        emptied=[v for v in part.parts or () if v not in have and (whole or slug(v) in held)],
-        others=[content_hash(path) for path in live if part_of(path) not in asked],
-    )
-
-
 def on_dates(dates: Iterable[date]) -> str:
     """The condition that picks dates, spelt out so that other dates' files are not opened."""
     listed = ", ".join(f"DATE '{day.isoformat()}'" for day in sorted(set(dates)))

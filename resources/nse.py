@@ -22,7 +22,7 @@ import dagster as dg
 import httpx
 
 from optrade.formats.archive import candidates, looks_like_html
-from resources.settings import NseSettings
+from resources.settings_files import NseSettings
 
 Status = Literal["found", "unchanged", "not_published", "blocked"]
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})

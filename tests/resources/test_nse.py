@@ -18,7 +18,7 @@ import pytest
 
 from optrade.formats.archive import candidates
 from resources.nse import SIMULATED_MARK, Answer, Archive, ArchiveResource, Known
-from resources.settings import NseSettings
+from resources.settings_files import NseSettings
 
 DAY = date(2026, 1, 23)
 KIND = "participant_oi"
