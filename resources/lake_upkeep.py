@@ -8,6 +8,7 @@ every earlier state of the lake stays readable.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,15 @@ import duckdb
 
 from optrade.tables import TABLES, Table
 from resources.lake_files import LakeLocation
-from resources.lake_slices import CATALOG, LakeError, ParquetFormat, Plan, canonical, encode
+from resources.lake_slices import (
+    CATALOG,
+    LakeError,
+    ParquetFormat,
+    Plan,
+    canonical,
+    encode,
+    part_of,
+)
 
 if TYPE_CHECKING:  # `lake` stands above this module at run time.
     import polars as pl
@@ -27,6 +36,8 @@ if TYPE_CHECKING:  # `lake` stands above this module at run time.
     from resources.lake import Lake
 
 LAYOUT = 1
+MOST_ROWS = 2_000_000
+"""Rows of a day that are compacted at once; some gigabytes of a wide table."""
 SHORTEST_ORPHAN_AGE = timedelta(days=1)
 _BIRTH = f"{CATALOG}.optrade.birth"
 _METADATA = f"__ducklake_metadata_{CATALOG}"
@@ -202,39 +213,68 @@ def rows_sha256(table: Table, day: date, frame: pl.DataFrame) -> str:
     return encode(day, canonical(table, frame), ParquetFormat()).sha256
 
 
-def compact(lake: Lake, table: Table, day: date) -> Compaction:
+def compact(lake: Lake, table: Table, day: date, *, most_rows: int = MOST_ROWS) -> Compaction:
     """Make one sorted file of a day's slice, holding the same rows, in one commit.
 
-    Before it commits, the rows are read back from the new file and compared by hash with those
-    read from the old ones. Earlier snapshots keep the old files. Raises `LakeError` when the
-    rows differ or the disk refuses: the old files then stand.
+    A day of more than `most_rows` rows becomes one file an underlying, so that no more than one
+    is in memory. Before it commits, the rows are read back from the new files and compared by
+    hash with those read from the old ones. Earlier snapshots keep the old files. Raises
+    `LakeError` when the rows differ or the disk refuses: the old files then stand.
     """
     with lake.writer_lock(), lake.cursor() as cursor:
         files = lake.live_files(table, [day], cursor=cursor).get(day, [])
+        pieces = _pieces(cursor, table, day, most_rows)
         if len(files) < 2:
             return Compaction(table.full_name, day, len(files), len(files), 0, None)
-        frame = canonical(table, lake.read(table, [day], cursor=cursor))
-        before = rows_sha256(table, day, frame)
-        new = [encode(day, frame, lake.style)] if frame.height else []
+        if sorted(map(str, map(part_of, files))) == sorted(str(slug) for slug, _ in pieces):
+            return Compaction(table.full_name, day, len(files), len(files), 0, None)
+        new, hashes = [], []
+        for slug, where in pieces:
+            frame = canonical(table, lake.read(table, [day], where=where, cursor=cursor))
+            new.append(encode(day, frame, lake.style, slug))
+            hashes.append(rows_sha256(table, day, frame))
         plan = Plan(table=table, kept=[], new=new, gone=[] if new else [day])
 
         def verify() -> None:
-            after = rows_sha256(table, day, lake.read(table, [day], cursor=cursor))
-            if after != before:
-                raise LakeError(
-                    f"Compacting {table.full_name} {day}: found rows with hash {after[:16]}…; "
-                    f"expected {before[:16]}… as before. Nothing was changed. Please report this."
-                )
+            for (_, where), before in zip(pieces, hashes, strict=True):
+                rows = lake.read(table, [day], where=where, cursor=cursor)
+                after = rows_sha256(table, day, rows)
+                if after != before:
+                    raise LakeError(
+                        f"Compacting {table.full_name} {day}: found rows with hash {after[:16]}…; "
+                        f"expected {before[:16]}… as before. Nothing was changed. Please report "
+                        "this."
+                    )
 
+        whole = hashlib.sha256("".join(hashes).encode()).hexdigest() if new else None
+        whole = hashes[0] if len(hashes) == 1 else whole
         lake.publish(
             cursor,
             [plan],
             author="optrade upkeep",
             message=f"compact {table.full_name} {day}",
-            provenance={"files_before": len(files), "rows_sha256": before},
+            provenance={"files_before": len(files), "rows_sha256": whole},
             verify=verify,
         )
-        return Compaction(table.full_name, day, len(files), len(new), frame.height, before)
+        rows = sum(e.rows for e in new)
+        return Compaction(table.full_name, day, len(files), len(new), rows, whole)
+
+
+def _pieces(
+    cursor: duckdb.DuckDBPyConnection, table: Table, day: date, most_rows: int
+) -> list[tuple[str | None, str | None]]:
+    """The files a day shall become: each one's part name, and the condition of its rows."""
+    source = f"{CATALOG}.{table.full_name} WHERE trade_date = DATE '{day.isoformat()}'"
+    total = cursor.execute(f"SELECT count(*) FROM {source}").fetchone()
+    if total is None or total[0] == 0:
+        return []
+    if total[0] <= most_rows or table.part is None or "underlying" not in table.schema:
+        return [(None, None)]
+    found = cursor.execute(f"SELECT DISTINCT underlying FROM {source} ORDER BY 1").fetchall()
+    return [
+        (name, f"underlying = '{name}'") if name else ("other", "underlying IS NULL")
+        for (name,) in found
+    ]
 
 
 def compact_all(lake: Lake, tables: Sequence[Table] | None = None) -> list[Compaction]:

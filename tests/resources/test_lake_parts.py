@@ -129,3 +129,25 @@ def test_any_course_of_parts_leaves_the_last_of_each(tmp_path_factory, rows, cou
             if compacted:
                 compact(lake, MINUTES, DAY)
         assert held(lake) == expected
+
+
+def test_a_large_day_becomes_one_file_an_underlying(lake, rows):
+    frame = rows(TICKS, [DAY], 6, 3).with_columns(
+        segment=pl.Series(["a-1", "a-1", "a-1", "b-1", "b-1", "b-1"]),
+        sequence=pl.Series([0, 1, 2] * 2, dtype=pl.Int64),
+        underlying=pl.Series(["NIFTY", "SENSEX", None] * 2, dtype=pl.String),
+        mode=pl.lit("full"),
+    )
+    for name in ("a-1", "b-1"):
+        part = Slice(TICKS, (DAY,), TICKS.conform(frame.filter(segment=name)), parts=(name,))
+        lake.commit([part], author="test", provenance={})
+    before = lake.read(TICKS, [DAY])
+    done = compact(lake, TICKS, DAY, most_rows=3)
+    assert (done.files_before, done.files_after, done.rows) == (2, 3, 6)
+    assert lake.read(TICKS, [DAY]).equals(before)
+    assert not compact(lake, TICKS, DAY, most_rows=3).changed
+    late = TICKS.conform(frame.filter(segment="b-1").with_columns(volume_units=99))
+    lake.commit([Slice(TICKS, (DAY,), late, parts=("b-1",))], author="test", provenance={})
+    read = lake.read(TICKS, [DAY])
+    assert read.height == 6
+    assert set(read.filter(segment="b-1")["volume_units"]) == {99}

@@ -97,7 +97,7 @@ def test_compaction_that_would_change_a_row_is_stopped(scattered, monkeypatch):
     real = lake_upkeep.encode
     calls = []
 
-    def loses_a_row(day, frame, style):
+    def loses_a_row(day, frame, style, part=None):
         calls.append(day)
         return real(day, frame.head(2) if len(calls) == 2 else frame, style)
 
