@@ -66,8 +66,8 @@ def _instance_config(settings: Settings) -> str:
                 "config": {"base_dir": str(history)},
             },
             "run_coordinator": {
-                "module": "dagster._core.run_coordinator",
-                "class": "QueuedRunCoordinator",
+                "module": "resources.run_coordinator",
+                "class": "LaneRunCoordinator",
                 "config": {"dequeue_interval_seconds": 1},
             },
             "concurrency": {
