@@ -31,6 +31,7 @@ from dagster_shared.error import SerializableErrorInfo
 from filelock import FileLock, Timeout
 
 from optrade_dagster.home import workspace_file
+from optrade_dagster.jobs import close_assets
 from resources.settings import Settings
 
 WAITING = "WAITING"
@@ -166,7 +167,7 @@ def _request(
 
 def _selected(graph: BaseAssetGraph[Any], select: str | None) -> list[dg.AssetKey]:
     try:
-        selection = dg.AssetSelection.from_string(select) if select else dg.AssetSelection.all()
+        selection = dg.AssetSelection.from_string(select) if select else close_assets()
         keys = sorted(selection.resolve(graph))
     except dg.DagsterError:
         keys = []

@@ -19,17 +19,21 @@ from dagster_duckdb import DuckDBResource
 from assets import analytics, participants, snapshots
 from assets.building import Graph, Recipe, Refusals, build_asset
 from assets.checks import build_checks
+from assets.minute_work import Maths
+from assets.minutes import build_minutes
 from assets.partitions import horizon, trading_days
 from assets.raw import FILE_TABLES, build_raw
 from optrade.calendar import TradingCalendar, load_calendar
 from optrade.tables import IST, Table
 from optrade.tables.raw import SOURCE_FILES
-from optrade_dagster.jobs import close_lane
+from optrade_dagster.jobs import close_lane, day_closed, minute_lane
+from optrade_dagster.minute_sensor import minute_day_ended, tick_segments_sealed
 from optrade_dagster.schedules import close_lane_schedule
 from optrade_dagster.sensors import exchange_files_published
 from resources.duckdb_connection import DUCKDB_CONFIG
 from resources.lake_io import LakeResource, lake_io_manager
 from resources.nse import ArchiveResource
+from resources.recordings import Recordings
 from resources.settings import Settings, load_settings
 from resources.simulator import read_marker
 
@@ -79,6 +83,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "lake": lake,
         "lake_io": lake_io_manager(settings.calendar.extra_csv),
         "archive": ArchiveResource(**nse),
+        "recordings": Recordings(home=str(settings.market_home), root=str(settings.spool_root)),
         "refusals": Refusals(),
     }
 
@@ -97,13 +102,28 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
     graph = build_graph(settings)
     recipes = build_recipes(settings, graph)
     tables: list[Table] = [SOURCE_FILES, *FILE_TABLES.values(), *(r.table for r in recipes)]
-    job = close_lane(graph)
+    job, minutes = close_lane(graph), minute_lane(graph)
+    assumed = settings.analytics
+    maths = Maths(
+        assumed.risk_free_rate,
+        assumed.tick_rupees,
+        assumed.strike_offsets,
+        assumed.max_gap_seconds,
+    )
     return dg.Definitions(
-        assets=[build_raw(graph), *(build_asset(graph, recipe) for recipe in recipes)],
+        assets=[
+            build_raw(graph),
+            *(build_asset(graph, recipe) for recipe in recipes),
+            build_minutes(graph, maths),
+        ],
         asset_checks=[build_checks(graph, table) for table in tables],
-        jobs=[job],
+        jobs=[job, minutes, day_closed],
         schedules=[close_lane_schedule(job, graph, settings)],
-        sensors=[exchange_files_published(job, graph, settings)],
+        sensors=[
+            exchange_files_published(job, graph, settings),
+            tick_segments_sealed(),
+            minute_day_ended(),
+        ],
         resources={**build_resources(settings), **resource_overrides},
         executor=dg.in_process_executor,
     )

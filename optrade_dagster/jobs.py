@@ -3,7 +3,7 @@
 Belongs here: selections and their tags. Does not belong here: when they run.
 """
 
-from __future__ import annotations
+from datetime import date
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (
@@ -11,18 +11,72 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 )
 
 from assets.building import Graph
+from assets.minutes import MINUTE_TABLES
+from resources.lake_io import LakeResource
+from resources.lake_upkeep import compact
 
-CLOSE_LANE = "close_lane"
+CLOSE_LANE, MINUTE_LANE, DAY_CLOSED = "close_lane", "minute_lane", "minute_day_closed"
 AssetJob = UnresolvedAssetJobDefinition
+
+
+def minute_assets() -> dg.AssetSelection:
+    """What is made from the broker's feed."""
+    return dg.AssetSelection.assets(*(dg.AssetKey(table.asset_path) for table in MINUTE_TABLES))
+
+
+def close_assets() -> dg.AssetSelection:
+    """What is made from the exchange's daily files."""
+    return dg.AssetSelection.all() - minute_assets()
 
 
 def close_lane(graph: Graph) -> AssetJob:
     """Everything that follows from the exchange's daily files, for one trading day or many."""
     return dg.define_asset_job(
         CLOSE_LANE,
-        selection=dg.AssetSelection.all(),
+        selection=close_assets(),
         description="Fetch the exchange's daily files of a trading day and derive every table "
         "from them, with all checks.",
         executor_def=dg.in_process_executor,
         tags={"optrade/lane": "close", "optrade/market": graph.market},
     )
+
+
+def minute_lane(graph: Graph) -> AssetJob:
+    """Everything that follows from sealed segments of one trading day."""
+    return dg.define_asset_job(
+        MINUTE_LANE,
+        selection=minute_assets(),
+        description="Bring a trading day's sealed segments into the lake: ticks, gaps, chains and "
+        "analytics of the minutes they touch.",
+        executor_def=dg.in_process_executor,
+        tags={"optrade/lane": "minute", "optrade/market": graph.market},
+    )
+
+
+class DayConfig(dg.Config):
+    """Which trading day (YYYY-MM-DD)."""
+
+    day: str
+
+
+@dg.op(required_resource_keys={"lake"})
+def compact_day(context: dg.OpExecutionContext, config: DayConfig) -> None:
+    """Make one sorted file of each table's minutes; the rows stay the same, verified by hash."""
+    lake: LakeResource = context.resources.lake
+    day = date.fromisoformat(config.day)
+    for table in MINUTE_TABLES:
+        if table.part is not None:
+            done = compact(lake.lake, table, day)
+            context.log.info(
+                "%s %s: %d files became %d",
+                done.table,
+                done.day,
+                done.files_before,
+                done.files_after,
+            )
+
+
+@dg.job(name=DAY_CLOSED, executor_def=dg.in_process_executor)
+def day_closed() -> None:
+    """After the close: compact what the day brought minute by minute."""
+    compact_day()

@@ -19,6 +19,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from assets.minutes import MINUTE_TABLES
 from optrade.calendar import load_calendar
 from optrade.formats.archive import candidates
 from optrade.simulation import UNDERLYINGS
@@ -157,7 +158,9 @@ def reading() -> Reading:
 
 @pytest.fixture(scope="session")
 def tables() -> tuple[Table, ...]:
-    return tuple(TABLES.values())
+    """The tables of the close lane."""
+    minute = {table.full_name for table in MINUTE_TABLES}
+    return tuple(table for name, table in TABLES.items() if name not in minute)
 
 
 @pytest.fixture(scope="session")

@@ -27,8 +27,27 @@ def greeks_close(chain: pl.DataFrame, tick: float = TICK) -> pl.DataFrame:
     the first that holds of: expired, no_trade, no_forward, below_intrinsic, above_max,
     out_of_domain.
     """
-    undiscounted = quotient(pl.col("close_price"), pl.col("discount_factor"))
-    quotes = chain.with_columns(price=pl.col("close_price"), undiscounted=undiscounted)
+    solved = _solved(chain.with_columns(price="close_price"), tick)
+    return TABLES["analytics.greeks_close"].conform(solved)
+
+
+def greeks_minute(chain: pl.DataFrame, tick: float = TICK) -> pl.DataFrame:
+    """`analytics.greeks_minute` of rows of `snapshots.chain_minute`, any number of minutes.
+
+    As `greeks_close`, but solved from the middle of bid and ask where both stand, else from the
+    last trade of the day; `price_basis` is `mid` or `last`.
+    """
+    mid, last = pl.col("mid_price"), pl.col("last_price")
+    basis = (
+        pl.when(mid.is_not_null()).then(pl.lit("mid")).when(last.is_not_null()).then(pl.lit("last"))
+    )
+    quotes = chain.with_columns(price=pl.coalesce(mid, last), price_basis=basis)
+    return TABLES["analytics.greeks_minute"].conform(_solved(quotes, tick))
+
+
+def _solved(quotes: pl.DataFrame, tick: float) -> pl.DataFrame:
+    undiscounted = quotient(pl.col("price"), pl.col("discount_factor"))
+    quotes = quotes.with_columns(undiscounted=undiscounted)
     quotes = quotes.with_columns(reason=_refusal())
     p, f, k, t, d = (
         quotes[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
@@ -39,14 +58,13 @@ def greeks_close(chain: pl.DataFrame, tick: float = TICK) -> pl.DataFrame:
     iv = black76.implied_volatility(np.where(refused, np.nan, p), f, k, t, call)
     values = black76.greeks(f, k, t, iv, call, d)._asdict()
     values |= {"iv": iv, "iv_error": tick / 2 / values["vega"]}
-    solved = quotes.with_columns(
+    return quotes.with_columns(
         pl.Series(name, value, nan_to_null=True) for name, value in values.items()
     ).with_columns(
         reason=pl.when(pl.col("reason").is_null() & pl.col("iv").is_null())
         .then(pl.lit("out_of_domain"))
         .otherwise("reason")
     )
-    return TABLES["analytics.greeks_close"].conform(solved)
 
 
 def _refusal() -> pl.Expr:

@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from optrade.chain.grain import CLOSE, MINUTE, Grain
 from optrade.division import quotient
 from optrade.tables import TABLES
 
-_DAY: Final = ("trade_date", "underlying")
-_EXPIRY: Final = (*_DAY, "expiry")
 _PAISE: Final = 100
 ATM_REACH: Final = 0.05
 """The strikes that pin the volatility at the forward lie within this share of it."""
@@ -30,19 +29,31 @@ def chain_metrics_close(chain: pl.DataFrame, greeks: pl.DataFrame) -> pl.DataFra
     the same options. Ratios cover all listed strikes, traded or not; the ratios of the whole
     underlying stand on each of its expiries.
     """
-    metrics = (
-        _sums(chain)
-        .with_columns(_ratios())
-        .join(_max_pains(chain), on=_EXPIRY, how="left")
-        .join(_volatility(greeks), on=_EXPIRY, how="left")
-        .join(_straddles(chain), on=_EXPIRY, how="left")
+    return TABLES["analytics.chain_metrics_close"].conform(_metrics(chain, greeks, CLOSE))
+
+
+def chain_metrics_minute(chain: pl.DataFrame, greeks: pl.DataFrame) -> pl.DataFrame:
+    """`analytics.chain_metrics_minute`: one row per expiry and minute, any number of minutes.
+
+    As `chain_metrics_close`, of rows of `snapshots.chain_minute` and `analytics.greeks_minute`,
+    over the options that were heard of by then. A sum with an unknown part is null.
+    """
+    return TABLES["analytics.chain_metrics_minute"].conform(_metrics(chain, greeks, MINUTE))
+
+
+def _metrics(chain: pl.DataFrame, greeks: pl.DataFrame, grain: Grain) -> pl.DataFrame:
+    return (
+        _sums(chain, grain)
+        .with_columns(_ratios(grain))
+        .join(_max_pains(chain, grain), on=grain.expiry, how="left")
+        .join(_volatility(greeks, grain), on=grain.expiry, how="left")
+        .join(_straddles(chain, grain), on=grain.expiry, how="left")
         .with_columns(
-            iv_coverage=pl.when(pl.col("contracts_traded") > 0).then(
-                quotient(pl.col("iv_count"), pl.col("contracts_traded"))
+            iv_coverage=pl.when(pl.col("priced") > 0).then(
+                quotient(pl.col("iv_count"), pl.col("priced"))
             )
         )
     )
-    return TABLES["analytics.chain_metrics_close"].conform(metrics)
 
 
 def max_pain(
@@ -90,24 +101,22 @@ def _least_payout(ladder: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
     )
 
 
-def _max_pains(chain: pl.DataFrame) -> pl.DataFrame:
-    oi, side = pl.col("oi_units"), pl.col("option_type")
-    ladder = chain.group_by(*_EXPIRY, "strike").agg(
-        call=oi.filter(side == "CE").sum(), put=oi.filter(side == "PE").sum()
+def _total(column: str, option_type: str) -> pl.Expr:
+    """The sum of a column over one side; null where a part of it is not known."""
+    values = pl.col(column).filter(pl.col("option_type") == option_type)
+    return pl.when(values.null_count() == 0).then(values.sum())
+
+
+def _max_pains(chain: pl.DataFrame, grain: Grain) -> pl.DataFrame:
+    call, put = pl.col("call"), pl.col("put")
+    ladder = chain.group_by(*grain.expiry, "strike").agg(
+        call=_total("oi_units", "CE"), put=_total("oi_units", "PE")
     )
-    return _least_payout(ladder, _EXPIRY)
+    known = (call.is_not_null() & put.is_not_null()).all().over(grain.expiry)
+    return _least_payout(ladder.filter(known), grain.expiry)
 
 
-def _sums(chain: pl.DataFrame) -> pl.DataFrame:
-    side = pl.col("option_type")
-
-    def total(column: str, option_type: str) -> pl.Expr:
-        return pl.col(column).filter(side == option_type).sum()
-
-    def known_total(column: str, option_type: str) -> pl.Expr:
-        values = pl.col(column).filter(side == option_type)
-        return pl.when(values.null_count() == 0).then(values.sum())
-
+def _sums(chain: pl.DataFrame, grain: Grain) -> pl.DataFrame:
     shared = (
         "expiry_bucket",
         "bucket_alias",
@@ -119,33 +128,33 @@ def _sums(chain: pl.DataFrame) -> pl.DataFrame:
         "atm_strike",
         "source",
     )
-    return chain.group_by(_EXPIRY).agg(
+    return chain.group_by(grain.expiry).agg(
         pl.col(shared).first(),
         strikes=pl.col("strike").n_unique(),
-        contracts_traded=(pl.col("volume_lots") > 0).sum(),
-        call_oi_units=total("oi_units", "CE"),
-        put_oi_units=total("oi_units", "PE"),
-        call_volume_units=known_total("volume_units", "CE"),
-        put_volume_units=known_total("volume_units", "PE"),
-        call_lots=total("volume_lots", "CE"),
-        put_lots=total("volume_lots", "PE"),
+        contracts_traded=(pl.coalesce("volume_lots", "volume_units") > 0).sum(),
+        call_oi_units=_total("oi_units", "CE"),
+        put_oi_units=_total("oi_units", "PE"),
+        call_volume_units=_total("volume_units", "CE"),
+        put_volume_units=_total("volume_units", "PE"),
+        call_lots=_total("volume_lots", "CE"),
+        put_lots=_total("volume_lots", "PE"),
         one_lot=pl.col("lot_size").n_unique() == 1,
     )
 
 
-def _ratios() -> tuple[pl.Expr, ...]:
+def _ratios(grain: Grain) -> tuple[pl.Expr, ...]:
     def ratio(put: pl.Expr, call: pl.Expr) -> pl.Expr:
         return pl.when(call > 0).then(quotient(put, call))
 
     def over_underlying(column: str) -> pl.Expr:
-        known = pl.col(column).null_count().over(_DAY) == 0
-        return pl.when(known).then(pl.col(column).sum().over(_DAY))
+        known = pl.col(column).null_count().over(grain.underlying) == 0
+        return pl.when(known).then(pl.col(column).sum().over(grain.underlying))
 
     lots = ratio(pl.col("put_lots"), pl.col("call_lots"))
     units = ratio(pl.col("put_volume_units"), pl.col("call_volume_units"))
     return (
         ratio(pl.col("put_oi_units"), pl.col("call_oi_units")).alias("pcr_oi"),
-        pl.when("one_lot").then(lots).otherwise(units).alias("pcr_volume"),
+        pl.when("one_lot").then(pl.coalesce(lots, units)).otherwise(units).alias("pcr_volume"),
         ratio(over_underlying("put_oi_units"), over_underlying("call_oi_units")).alias(
             "underlying_pcr_oi"
         ),
@@ -155,32 +164,33 @@ def _ratios() -> tuple[pl.Expr, ...]:
     )
 
 
-def _straddles(chain: pl.DataFrame) -> pl.DataFrame:
+def _straddles(chain: pl.DataFrame, grain: Grain) -> pl.DataFrame:
     legs = pl.col("close_price")
     return (
         chain.filter(pl.col("strike_offset") == 0)
-        .group_by(_EXPIRY)
+        .group_by(grain.expiry)
         .agg(atm_straddle=pl.when(legs.count() == 2).then(legs.min() + legs.max()))
     )
 
 
-def _volatility(greeks: pl.DataFrame) -> pl.DataFrame:
+def _volatility(greeks: pl.DataFrame, grain: Grain) -> pl.DataFrame:
     """atm_iv, its reason and iv_count per expiry.
 
     At each strike the out-of-the-money option speaks, the other one where it has no volatility;
     between the nearest such strike on each side total variance is linear in ln(K/F).
     """
+    key = grain.expiry
     strike, forward, iv = pl.col("strike"), pl.col("forward"), pl.col("iv")
     otm = (pl.col("option_type") == "CE") == (strike > forward)
     smile = (
         greeks.filter(iv.is_not_null(), (strike - forward).abs() <= ATM_REACH * forward)
-        .sort(*_EXPIRY, "strike", otm, descending=[False] * 4 + [True])
-        .group_by(*_EXPIRY, "strike", maintain_order=True)
+        .sort(*key, "strike", otm, descending=[False] * (len(key) + 1) + [True])
+        .group_by(*key, "strike", maintain_order=True)
         .agg(pl.col("forward", "iv").first())
         .with_columns(k=quotient(strike, forward).log(), variance=iv * iv)
     )
     below, above = strike <= forward, strike > forward
-    ends = smile.group_by(_EXPIRY, maintain_order=True).agg(
+    ends = smile.group_by(key, maintain_order=True).agg(
         k0=pl.col("k").filter(below).last(),
         k1=pl.col("k").filter(above).first(),
         v0=pl.col("variance").filter(below).last(),
@@ -189,17 +199,19 @@ def _volatility(greeks: pl.DataFrame) -> pl.DataFrame:
     share = quotient(-pl.col("k0"), pl.col("k1") - pl.col("k0"))
     between = (pl.col("v0") + share * (pl.col("v1") - pl.col("v0"))).sqrt()
     at_strike = pl.when(pl.col("k0") == 0).then(pl.col("v0").sqrt())
-    atm = ends.select(*_EXPIRY, atm_iv=pl.coalesce(at_strike, between))
-    return _with_reason(greeks, atm)
+    atm = ends.select(*key, atm_iv=pl.coalesce(at_strike, between))
+    return _with_reason(greeks, atm, key)
 
 
-def _with_reason(greeks: pl.DataFrame, atm: pl.DataFrame) -> pl.DataFrame:
+def _with_reason(greeks: pl.DataFrame, atm: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
     """Counts beside atm_iv, and where it is null the reason of the unsolved quote nearest it."""
     distance = (pl.col("strike") - pl.col("forward")).abs()
     nearest = pl.col("reason").sort_by(distance, "strike", "option_type", nulls_last=True)
-    per_expiry = greeks.group_by(_EXPIRY).agg(
-        iv_count=pl.col("iv").count(), nearest=nearest.drop_nulls().first()
+    per_expiry = greeks.group_by(key).agg(
+        iv_count=pl.col("iv").count(),
+        priced=pl.col("price").count(),
+        nearest=nearest.drop_nulls().first(),
     )
-    joined = per_expiry.join(atm, on=_EXPIRY, how="left")
+    joined = per_expiry.join(atm, on=key, how="left")
     reason = pl.when(pl.col("atm_iv").is_null()).then(pl.col("nearest").fill_null("no_trade"))
     return joined.with_columns(atm_iv_reason=reason).drop("nearest")

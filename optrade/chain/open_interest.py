@@ -12,10 +12,10 @@ from typing import Final
 
 import polars as pl
 
+from optrade.chain.grain import CLOSE, MINUTE, Grain
 from optrade.division import quotient
 from optrade.tables import TABLES
 
-_SIDE: Final = ("trade_date", "underlying", "expiry", "option_type")
 _CONTRACT: Final = ("contract_id", "underlying", "strike", "option_type")
 """What stays when a contract is re-dated. The exchange uses an id again once it is free."""
 
@@ -47,8 +47,29 @@ def open_interest_close(
     """
     wanted = chain if dates is None else chain.filter(pl.col("trade_date").is_in(list(dates)))
     rows = _against_held(wanted, _held(chain, previous_of or {}))
+    return TABLES["analytics.open_interest_close"].conform(_story(rows, CLOSE))
+
+
+def open_interest_minute(chain: pl.DataFrame) -> pl.DataFrame:
+    """`analytics.open_interest_minute` of rows of `snapshots.chain_minute`, any number of minutes.
+
+    As `open_interest_close`, against yesterday's close as held: the change of open interest is
+    the one of `chain_minute`, so `oi_change_basis` is `held` wherever it is known. Where it is
+    not, there is no build-up and `reason` is `no_previous_oi`, unless there was no trade or no
+    previous close either.
+    """
+    known = pl.col("oi_change_units").is_not_null()
+    basis = pl.when(known).then(pl.lit("held"))
+    rows = _story(chain.with_columns(oi_change_basis=basis), MINUTE)
+    return TABLES["analytics.open_interest_minute"].conform(rows)
+
+
+def _story(rows: pl.DataFrame, grain: Grain) -> pl.DataFrame:
+    """Shares, price changes and build-up of rows whose change of open interest is set right."""
+    side = (*grain.expiry, "option_type")
     oi, change = pl.col("oi_units"), pl.col("oi_change_units")
-    before, total = oi - change, oi.sum().over(_SIDE)
+    before = oi - change
+    total = pl.when(oi.null_count().over(side) == 0).then(oi.sum().over(side))
     known_before = pl.col("previous_close") > 0
     frame = rows.with_columns(
         oi_change_pct=pl.when(before > 0).then(quotient(change, before) * 100),
@@ -57,9 +78,11 @@ def open_interest_close(
         reason=pl.when(pl.col("close_price").is_null())
         .then(pl.lit("no_trade"))
         .when(known_before.not_() | known_before.is_null())
-        .then(pl.lit("no_previous_close")),
+        .then(pl.lit("no_previous_close"))
+        .when(change.is_null())
+        .then(pl.lit("no_previous_oi")),
     ).with_columns(_buildup())
-    return TABLES["analytics.open_interest_close"].conform(frame.with_columns(_view()))
+    return frame.with_columns(_view())
 
 
 def _held(chain: pl.DataFrame, previous_of: Mapping[date, date]) -> pl.DataFrame:
@@ -99,7 +122,7 @@ def _buildup() -> pl.Expr:
     rise = pl.col("price_change").round(4).sign()
     added = pl.col("oi_change_units").sign()
     return (
-        pl.when(rise.is_null())
+        pl.when(rise.is_null() | added.is_null())
         .then(None)
         .when((rise == 0) | (added == 0))
         .then(pl.lit("unchanged"))

@@ -11,14 +11,23 @@ from typing import Final
 
 import polars as pl
 
+from optrade.chain.grain import CLOSE, MINUTE, Grain
 from optrade.contracts import fill_buckets
 from optrade.division import quotient
 from optrade.tables import TABLES
 
 OFFSETS: Final = (-2, -1, 0, 1, 2)
 
-_EXPIRY: Final = ("trade_date", "underlying", "expiry")
-_LEG: Final = ("strike", "last_price", "close_price", "average_price", "settlement", "oi_units")
+_SUMS: Final = {
+    "last_premium": "last_price",
+    "close_premium": "close_price",
+    "vwap_premium": "average_price",
+    "settlement_premium": "settlement",
+    "oi_units": "oi_units",
+    "mid_premium": "mid_price",
+    "twap_premium": "twap",
+}
+"""Which figure of the two legs adds up to which premium; each grain has those its chain has."""
 
 
 def premium_close(chain: pl.DataFrame, offsets: Sequence[int] = OFFSETS) -> pl.DataFrame:
@@ -29,34 +38,55 @@ def premium_close(chain: pl.DataFrame, offsets: Sequence[int] = OFFSETS) -> pl.D
     null where a leg's price is; `reason` is `no_trade` if a leg did not trade, else
     `not_published` if the last trades or the lot size (and so the VWAP) are not known.
     """
+    premiums = _premiums(chain, fill_buckets(chain), offsets, CLOSE)
+    return TABLES["analytics.premium_close"].conform(premiums)
+
+
+def premium_minute(
+    chain: pl.DataFrame,
+    offsets: Sequence[int] = OFFSETS,
+    listed: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """`analytics.premium_minute` of rows of `snapshots.chain_minute`, any number of minutes.
+
+    As `premium_close`, with the legs' middles of bid and ask and their time-weighted prices.
+    `listed` has trade_date, underlying and expiry of all options listed that day (rows of
+    `raw.instruments` that are options, say), from which it follows which bucket an expiry
+    fills; without it, those of `chain` count as all there are.
+    """
+    buckets = fill_buckets(chain if listed is None else listed)
+    premiums = _premiums(chain, buckets, offsets, MINUTE)
+    return TABLES["analytics.premium_minute"].conform(premiums)
+
+
+def _premiums(
+    chain: pl.DataFrame, buckets: pl.DataFrame, offsets: Sequence[int], grain: Grain
+) -> pl.DataFrame:
+    key = grain.expiry
+    sums = {figure: leg for figure, leg in _SUMS.items() if leg in chain.columns}
     call, put = (
         chain.filter(pl.col("option_type") == side).select(
-            *_EXPIRY,
+            *key,
             pl.col("strike_offset").alias(f"{name}_offset"),
-            *(pl.col(column).alias(f"{name}_{column}") for column in _LEG),
+            *(pl.col(column).alias(f"{name}_{column}") for column in ("strike", *sums.values())),
         )
         for side, name in (("CE", "call"), ("PE", "put"))
     )
-    shared = chain.group_by(_EXPIRY).agg(pl.col("spot", "source").first())
-    frame = (
-        fill_buckets(chain)
-        .join(shared, on=_EXPIRY)
+    shared = chain.group_by(key).agg(pl.col("spot", "source").first())
+    return (
+        buckets.join(shared, on=CLOSE.expiry)
         .join(_combinations(offsets), how="cross")
-        .join(call, on=[*_EXPIRY, "call_offset"])
-        .join(put, on=[*_EXPIRY, "put_offset"])
+        .join(call, on=[*key, "call_offset"])
+        .join(put, on=[*key, "put_offset"])
         .with_columns(
-            last_premium=pl.col("call_last_price") + pl.col("put_last_price"),
-            close_premium=pl.col("call_close_price") + pl.col("put_close_price"),
-            vwap_premium=pl.col("call_average_price") + pl.col("put_average_price"),
-            settlement_premium=pl.col("call_settlement") + pl.col("put_settlement"),
-            oi_units=pl.col("call_oi_units") + pl.col("put_oi_units"),
+            (pl.col(f"call_{leg}") + pl.col(f"put_{leg}")).alias(figure)
+            for figure, leg in sums.items()
         )
         .with_columns(
             close_premium_pct=quotient(pl.col("close_premium"), pl.col("spot")) * 100,
             reason=_reason(),
         )
     )
-    return TABLES["analytics.premium_close"].conform(frame)
 
 
 def _combinations(offsets: Sequence[int]) -> pl.DataFrame:

@@ -14,14 +14,15 @@ from typing import Final
 
 import polars as pl
 
-from optrade.contracts import UNDERLYINGS, expiry_buckets, strike_ladder
+from optrade.chain.grain import CLOSE
+from optrade.chain.money import with_forwards, with_offsets, years_to_expiry
+from optrade.contracts import UNDERLYINGS, expiry_buckets
 from optrade.division import quotient
-from optrade.pricing.forward import RATE, forwards
-from optrade.tables import IST, TABLES, TIMESTAMP
+from optrade.pricing.forward import RATE
+from optrade.tables import TABLES, TIMESTAMP
 
 _DAY: Final = ("trade_date", "underlying")
 _EXPIRY: Final = (*_DAY, "expiry")
-_SECONDS_A_YEAR: Final = 365 * 86_400
 _CUT: Final = 1000.0
 """The old format cuts turnover off to whole thousands of rupees (seen: always downwards)."""
 _DUST: Final = 0.5  # rupees; keeps float dust from ruling out the very lot that fits exactly
@@ -54,22 +55,23 @@ def chain_close(
         options.join(_moments(options, closes), on="trade_date")
         .join(_lots(options, activity_lots), on=_EXPIRY)
         .join(_spots(index, index_close), on=_DAY)
-        .with_columns(_years_to_expiry())
+        .with_columns(years_to_expiry())
         .with_columns(*_prices())
         .with_columns(_average_price())
     )
-    options = options.join(_forwards(options, index, rate), on=_EXPIRY)
-    reference = pl.coalesce("spot", "forward")
-    options = options.with_columns(
-        reference=reference,
-        atm_basis=pl.when(pl.col("spot").is_not_null())
-        .then(pl.lit("spot"))
-        .when(reference.is_not_null())
-        .then(pl.lit("forward")),
+    futures = index.filter(pl.col("instrument_type") == "FUT")
+    options = with_forwards(
+        options,
+        options.select(
+            *_EXPIRY, "strike", "option_type", price="close_price", volume="volume_lots"
+        ),
+        futures.select(*_EXPIRY, price="close", volume="volume_lots"),
+        rate,
+        CLOSE,
     )
-    ladder = strike_ladder(options, "reference")
+    options = with_offsets(options, options, CLOSE)
     return TABLES["snapshots.chain_close"].conform(
-        options.join(ladder, on=[*_EXPIRY, "strike"]).join(expiry_buckets(options), on=_EXPIRY)
+        options.join(expiry_buckets(options), on=_EXPIRY)
     )
 
 
@@ -85,13 +87,6 @@ def _moments(options: pl.DataFrame, closes: Mapping[date, datetime]) -> pl.DataF
     return pl.DataFrame(
         {"trade_date": pl.Series(days, dtype=pl.Date), "snapshot_at": moments.cast(TIMESTAMP)}
     )
-
-
-def _years_to_expiry() -> pl.Expr:
-    """Calendar time to 15:30 of the expiry day over 365 days, 0 once it is past."""
-    end = pl.col("expiry").dt.combine(pl.time(15, 30)).dt.replace_time_zone(IST)
-    seconds = (end - pl.col("snapshot_at")).dt.total_seconds()
-    return quotient(seconds.clip(lower_bound=0), _SECONDS_A_YEAR).alias("years_to_expiry")
 
 
 def _lots(options: pl.DataFrame, activity_lots: pl.DataFrame | None) -> pl.DataFrame:
@@ -189,18 +184,4 @@ def _average_price() -> pl.Expr:
         pl.when(units > 0)
         .then(quotient(paid, units).clip(pl.col("low"), pl.col("high")))
         .alias("average_price")
-    )
-
-
-def _forwards(options: pl.DataFrame, index: pl.DataFrame, rate: float) -> pl.DataFrame:
-    futures = index.filter(pl.col("instrument_type") == "FUT")
-    return forwards(
-        options.select(
-            *_EXPIRY, "strike", "option_type", price="close_price", volume="volume_lots"
-        ),
-        futures.select(*_EXPIRY, price="close", volume="volume_lots"),
-        options.group_by(_EXPIRY).agg(
-            pl.col("spot").first(), years=pl.col("years_to_expiry").first()
-        ),
-        rate,
     )

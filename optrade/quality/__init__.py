@@ -15,8 +15,10 @@ from optrade.quality import (
     fii_stats,
     files,
     index_close,
+    minute,
     participants,
     prices,
+    ticks,
 )
 from optrade.quality.rules import Inputs, Rule, evaluate
 
@@ -31,6 +33,8 @@ RULES: tuple[Rule, ...] = (
     *chain.RULES,
     *prices.RULES,
     *analytics.RULES,
+    *ticks.RULES,
+    *minute.RULES,
 )
 """Every rule, family by family."""
 

@@ -29,3 +29,14 @@ LOOK = (
     "look: an odd market or an odd file; read the sample against the exchange's site, and leave "
     "it standing when the exchange says the same"
 )
+REDECODE = (
+    "redecode: the segment is kept as it arrived; mend the decoder, then run the minute lane for "
+    "the date `again`"
+)
+FEED = (
+    "feed: hold the sample against `quality.tick_gaps` of the date and the collector's journal; "
+    "what was not heard stays unknown"
+)
+CLOCK = (
+    "clock: set the collector's clock by NTP; the minutes follow the exchange's stamps meanwhile"
+)

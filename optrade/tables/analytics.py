@@ -6,8 +6,9 @@ grain. Does not belong here: participant figures.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from optrade.tables.common import (
     BUCKET_ALIAS,
@@ -269,11 +270,21 @@ def _minute_table(
     method: str,
     *,
     nullable: Collection[str] = (),
+    reasons: tuple[str, ...] = (),
+    said: Mapping[str, str] = MappingProxyType({}),
     extra: tuple[Column, ...] = (),
 ) -> Table:
-    """The minute grain of a table of the close: the same columns, a minute, and `extra`."""
+    """The minute grain of a table of the close: the same columns, a minute, and `extra`.
+
+    `reasons` are more words for the column `reason`, `said` descriptions that differ.
+    """
     columns = [
-        replace(column, nullable=column.nullable or column.name in nullable)
+        replace(
+            column,
+            description=said.get(column.name, column.description),
+            nullable=column.nullable or column.name in nullable,
+            isin=column.isin + (reasons if column.name == "reason" else ()),
+        )
         for column in close.columns
         if column.name not in {"trade_date", "source"}
     ]
@@ -288,24 +299,45 @@ def _minute_table(
     )
 
 
+_SPOT = {"spot": "The index at the end of the minute; null when it was not heard of"}
+
 GREEKS_MINUTE = _minute_table(
     GREEKS_CLOSE,
     "implied volatility and greeks of one index option at the end of one minute",
     "As `greeks_close`, on the middle of bid and ask where both stand, else on the last trade; "
     "`price_basis` says which.",
+    said={"price": "The price used; null without a two-sided quote and without a trade today"},
     extra=(word("price_basis", "What price was solved", "mid", "last", nullable=True),),
 )
 CHAIN_METRICS_MINUTE = _minute_table(
     CHAIN_METRICS_CLOSE,
     "one expiry of one underlying at the end of one minute, over its subscribed strikes",
-    "As `chain_metrics_close`, over the strikes that are collected.",
-    nullable=("call_oi_units", "put_oi_units", "years_to_expiry"),
+    "As `chain_metrics_close`, over the options that were heard of by then.",
+    nullable=("call_oi_units", "put_oi_units"),
+    said=_SPOT
+    | {
+        "strikes": "Subscribed strikes that were heard of",
+        "contracts_traded": "Options that traded today",
+        "call_oi_units": "Open interest in calls; null when that of one is not known",
+        "put_oi_units": "Open interest in puts; null when that of one is not known",
+        "call_volume_units": "Calls traded today; null when that of one is not known",
+        "put_volume_units": "Puts traded today; null when that of one is not known",
+        "atm_straddle": "CE + PE last trades at atm_strike; null unless both traded today",
+        "iv_coverage": "iv_count / options with a price to solve; null when none has",
+    },
 )
 OPEN_INTEREST_MINUTE = _minute_table(
     OPEN_INTEREST_CLOSE,
     "what the open interest of one index option has done since yesterday's close, by minute",
     "As `open_interest_close`, against yesterday's close as the exchange's file has it.",
     nullable=("oi_units", "oi_change_units", "oi_change_basis"),
+    reasons=("no_previous_oi",),
+    said={
+        "oi_change_units": "Change since yesterday's close; null where that is not held",
+        "oi_change_basis": "held: from yesterday's row of the same contract",
+        "close_price": "Last trade; null when it did not trade today",
+        "price_change": "Last trade less yesterday's closing price",
+    },
 )
 PREMIUM_MINUTE = _minute_table(
     PREMIUM_CLOSE,
@@ -313,6 +345,13 @@ PREMIUM_MINUTE = _minute_table(
     "As `premium_close`, with the time-weighted premium of the minute and the middle of bid and "
     "ask beside the last trades.",
     nullable=("settlement_premium", "oi_units"),
+    said=_SPOT
+    | {
+        "last_premium": "Sum of the legs' last trades of the day so far",
+        "close_premium": "The same as last_premium",
+        "vwap_premium": "Sum of the legs' VWAPs of the day so far",
+        "settlement_premium": "Null: the exchange settles at the close",
+    },
     extra=(
         price("mid_premium", "Sum of the legs' middles of bid and ask"),
         price("twap_premium", "Sum of the legs' time-weighted prices of the minute"),

@@ -233,7 +233,10 @@ INDEX_MINUTE = Table(
         price("open", "First price of the minute; null without ticks"),
         price("high", "Highest price of the minute"),
         price("low", "Lowest price of the minute"),
-        price("last_price", "Last price up to the end of the minute", nullable=False),
+        price(
+            "last_price",
+            "Last price up to the end of the minute; null for a future that did not trade today",
+        ),
         price("twap", "Time-weighted price of the minute"),
         real("twap_seconds", "Seconds in which a price was known", "seconds", ge=0, le=60),
         price("previous_close", "Close of the day before as the feed says"),

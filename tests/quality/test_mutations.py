@@ -9,11 +9,14 @@ import polars as pl
 import pytest
 
 from optrade.quality import RULES, Inputs, Rule, evaluate, rules_for
-from optrade.tables import TABLES, TIMESTAMP
+from optrade.tables import TABLES, TIMESTAMP, quality, raw_live
 
 Damage = Callable[[pl.DataFrame], pl.DataFrame]
 col = pl.col
 DAY = date(2026, 7, 3)
+LIVE = {table.full_name for table in (*raw_live.TABLES, *quality.TABLES)}
+CLOSE_RULES = [r for r in RULES if r.table not in LIVE and not r.table.endswith("_minute")]
+"""The rules of the live lane have their own market (`test_minute_rules`)."""
 TODAY = col("trade_date") == DAY
 GREEKS, METRICS = "analytics.greeks_close", "analytics.chain_metrics_close"
 OPEN_INTEREST, PREMIUM = "analytics.open_interest_close", "analytics.premium_close"
@@ -195,7 +198,7 @@ def damaged(good: Inputs, rule: Rule) -> Inputs:
     return Inputs({**good.tables, table: damage(good.frame(table))}, good.sessions)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.full_name)
+@pytest.mark.parametrize("rule", CLOSE_RULES, ids=lambda rule: rule.full_name)
 def test_passes_a_good_day_and_fails_a_damaged_one(rule: Rule, good: Inputs) -> None:
     verdict = evaluate(rule, good, [DAY]).row(0, named=True)
     assert verdict["passed"] is True, verdict

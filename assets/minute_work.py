@@ -1,0 +1,250 @@
+"""The work of the minute lane on one day: which segments are new, and what they change.
+
+Belongs here: reading what is new and what is held beside it, in batches that fit into memory,
+and the frames that follow. Does not belong here: Dagster's side of it (see `minutes`), the maths.
+
+Segments are cut by time of arrival, minutes by exchange time. A segment's first packets therefore
+often belong to the minute before, which is computed again with them: the last state is the same
+whatever the order or the batches, and the lake keeps the earlier ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+
+from assets.building import Graph
+from assets.snapshots import session_closes
+from optrade.chain.greeks import greeks_minute
+from optrade.chain.metrics import chain_metrics_minute
+from optrade.chain.minute import chain_minute, index_minute, minutes_of
+from optrade.chain.open_interest import open_interest_minute
+from optrade.chain.premium import premium_minute
+from optrade.formats.kite_frames import Decoded, decode_frames, raw_ticks
+from optrade.formats.kite_instruments import parse_instruments
+from optrade.subscription import Subscription
+from optrade.tables import Table
+from optrade.tables.analytics import (
+    CHAIN_METRICS_MINUTE,
+    GREEKS_MINUTE,
+    OPEN_INTEREST_MINUTE,
+    PREMIUM_MINUTE,
+)
+from optrade.tables.quality import TICK_GAPS
+from optrade.tables.raw_live import INSTRUMENTS, TICK_SEGMENTS, TICKS
+from optrade.tables.snapshots import CHAIN_CLOSE, CHAIN_MINUTE, INDEX_MINUTE
+from resources.journal import tick_gaps
+from resources.lake_io import LakeResource
+from resources.lake_parts import held_minutes
+from resources.recordings import Recorded, RecordedDay
+
+BATCH_SEGMENTS = 10
+"""Segments that are decoded and committed together: a bound on memory when a day is caught up."""
+_MINUTE = timedelta(minutes=1)
+Frames = dict[str, pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class Maths:
+    """What the configured maths assumes: rate a year, tick in rupees, offsets, seconds held."""
+
+    rate: float
+    tick: float
+    offsets: tuple[int, ...]
+    max_gap_seconds: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a batch of segments makes: frames by table, and the parts they replace."""
+
+    frames: Frames
+    segments: tuple[str, ...]
+    minutes: tuple[datetime, ...]
+
+    def parts(self, table: Table) -> tuple[Any, ...] | None:
+        """The parts of a table that its frame replaces; None where it replaces the whole date."""
+        by_column = {"segment": self.segments, "minute": self.minutes}
+        return by_column[table.part] if table.part else None
+
+
+@dataclass(frozen=True)
+class DayWork:
+    """One day of the lane."""
+
+    graph: Graph
+    lake: LakeResource
+    recorded: RecordedDay
+    maths: Maths
+
+    @property
+    def day(self) -> date:
+        """The trading day."""
+        return self.recorded.day
+
+    @property
+    def source(self) -> str:
+        """What every row of this market says of where it is from."""
+        return "simulated" if self.graph.market == "simulated" else "kite"
+
+    @cached_property
+    def subscription(self) -> Subscription:
+        """What was subscribed that day."""
+        return self.recorded.subscription()
+
+    @cached_property
+    def underlying_of(self) -> dict[int, str]:
+        """The index each subscribed instrument belongs to."""
+        frame = self.subscription.frame.select("instrument_token", "underlying")
+        return dict(frame.iter_rows())
+
+    def new_segments(self, *, again: bool) -> list[str]:
+        """Sealed segments the lake does not hold; all of them when the day is done `again`."""
+        held = self.lake.read(TICK_SEGMENTS, [self.day], columns=["segment"])["segment"]
+        known = set() if again else set(held)
+        return [name for name in self.recorded.sealed() if name not in known]
+
+    def batches(self, names: Sequence[str]) -> Iterator[Batch]:
+        """The frames of the named segments, some at a time, in order."""
+        for start in range(0, len(names), BATCH_SEGMENTS):
+            yield self._batch(names[start : start + BATCH_SEGMENTS])
+
+    def once(self) -> Frames:
+        """What does not come in segments: the gaps so far, and the dump where it is news."""
+        frames = {TICK_GAPS.full_name: tick_gaps(self.recorded.journal(), self.day, self.source)}
+        dump = self.recorded.instruments()
+        if dump is not None:
+            sha256 = hashlib.sha256(dump).hexdigest()
+            held = self.lake.read(INSTRUMENTS, [self.day], columns=["source_sha256"])
+            if set(held["source_sha256"]) != {sha256}:
+                frames[INSTRUMENTS.full_name] = parse_instruments(
+                    "instruments.csv", dump, self.day, source=self.source, sha256=sha256
+                )
+        return frames
+
+    def _batch(self, names: Sequence[str]) -> Batch:
+        segments, ticks = self._decoded(names)
+        opened, closed = self._hours()
+        touched = minutes_of(ticks, opened, closed)
+        minutes = self._minutes(touched)
+        frames = {
+            TICK_SEGMENTS.full_name: self._with_held(segments),
+            TICKS.full_name: ticks,
+        }
+        if minutes:
+            frames |= self._computed(self._ticks_of(minutes, ticks, names), minutes)
+        return Batch(frames, tuple(names), tuple(minutes))
+
+    def _decoded(self, names: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+        rows, ticks = [], [TICKS.empty()]
+        for name in names:
+            recorded = self.recorded.read(name)
+            decoded = decode_frames(recorded.segment.frames)
+            rows.append(self._segment_row(recorded, decoded))
+            ticks.append(raw_ticks(decoded, self.day, name, self.source, self.underlying_of))
+        return pl.DataFrame(rows, schema=TICK_SEGMENTS.schema), pl.concat(ticks)
+
+    def _segment_row(self, recorded: Recorded, decoded: Decoded) -> dict[str, Any]:
+        segment = recorded.segment
+        arrivals = [at for at, _ in segment.frames]
+        stamps = pl.Series(
+            [min(arrivals), max(arrivals)] if arrivals else [None, None], dtype=pl.Int64
+        )
+        first, last = stamps.cast(pl.Datetime("us", "UTC")).cast(
+            TICK_SEGMENTS.schema["first_received_at"]
+        )
+        return {
+            "trade_date": self.day,
+            "segment": recorded.name,
+            "session": recorded.session,
+            "first_received_at": first,
+            "last_received_at": last,
+            **decoded.counts,
+            "texts": len(segment.texts),
+            "bytes": recorded.bytes,
+            "lost_bytes": recorded.lost_bytes,
+            "stored_as": recorded.stored_as,
+            "source_sha256": recorded.sha256,
+            "source": self.source,
+        }
+
+    def _with_held(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The day's rows with these in place of the same segments' older ones."""
+        held = self.lake.read(TICK_SEGMENTS, [self.day])
+        kept = held.join(rows, on="segment", how="anti")
+        return TICK_SEGMENTS.conform(pl.concat([kept, rows]))
+
+    def _hours(self) -> tuple[datetime, datetime]:
+        session = self.graph.calendar.session(self.day)
+        closed = session_closes(self.graph.calendar, (self.day,))[self.day]
+        return session.open or closed - timedelta(hours=6, minutes=15), closed
+
+    def _minutes(self, touched: Sequence[datetime]) -> list[datetime]:
+        """The minutes to compute, without a hole: what touches none carries the last state on.
+
+        From the first touched one (or the one after the last held, if that is earlier) to the
+        last touched or held.
+        """
+        if not touched:
+            return []
+        held = held_minutes(self.lake.lake, INDEX_MINUTE, self.day)
+        held |= held_minutes(self.lake.lake, CHAIN_MINUTE, self.day)
+        first, last = min(touched), max([*touched, *held])
+        if earlier := [minute for minute in held if minute < first]:
+            first = max(earlier) + _MINUTE
+        count = int((last - first) / _MINUTE)
+        return [first + n * _MINUTE for n in range(count + 1)]
+
+    def _ticks_of(
+        self, minutes: Sequence[datetime], fresh: pl.DataFrame, names: Sequence[str]
+    ) -> pl.DataFrame:
+        """The new ticks and those held that may fall into the minutes."""
+        since = f"TIMESTAMPTZ '{minutes[0].isoformat()}'"
+        held = self.lake.read(
+            TICKS, [self.day], where=f"coalesce(exchange_at, received_at) >= {since}"
+        )
+        return pl.concat([held.filter(~pl.col("segment").is_in(list(names))), fresh])
+
+    def _state(self, table: Table, before: datetime) -> pl.DataFrame:
+        """The rows of the last minute held before a moment."""
+        held = held_minutes(self.lake.lake, table, self.day)
+        earlier = [minute for minute in held if minute < before]
+        if not earlier:
+            return table.empty()
+        where = f"minute = TIMESTAMPTZ '{max(earlier).isoformat()}'"
+        return self.lake.read(table, [self.day], where=where)
+
+    @cached_property
+    def _previous_chain(self) -> pl.DataFrame:
+        previous = self.graph.calendar.previous(self.day)
+        return self.lake.read(CHAIN_CLOSE, [previous])
+
+    def _computed(self, ticks: pl.DataFrame, minutes: Sequence[datetime]) -> Frames:
+        chosen = self.subscription.frame
+        opened, closed = self._hours()
+        index = index_minute(
+            ticks, chosen, self._state(INDEX_MINUTE, minutes[0]), minutes,
+            session_open=opened, session_close=closed,
+            max_gap_seconds=self.maths.max_gap_seconds,
+        )  # fmt: skip
+        chain = chain_minute(
+            ticks, chosen, self._state(CHAIN_MINUTE, minutes[0]), minutes, index,
+            self._previous_chain,
+            rate=self.maths.rate, session_open=opened, session_close=closed,
+            max_gap_seconds=self.maths.max_gap_seconds,
+        )  # fmt: skip
+        greeks = greeks_minute(chain, self.maths.tick)
+        return {
+            INDEX_MINUTE.full_name: index,
+            CHAIN_MINUTE.full_name: chain,
+            GREEKS_MINUTE.full_name: greeks,
+            CHAIN_METRICS_MINUTE.full_name: chain_metrics_minute(chain, greeks),
+            OPEN_INTEREST_MINUTE.full_name: open_interest_minute(chain),
+            PREMIUM_MINUTE.full_name: premium_minute(chain, self.maths.offsets),
+        }

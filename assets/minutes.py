@@ -1,0 +1,191 @@
+"""The minute lane: sealed segments become ticks, chains and analytics of the minutes they touch.
+
+Belongs here: one step that does whatever of a day is not in the lake yet and commits it together.
+Does not belong here: what a day's work is (see `minute_work`), decoding, the maths.
+
+The step asks the spool what is sealed and the lake what is held, so it needs no list of work: a
+late segment, a restart or a second run do what is missing, and nothing twice. A run of some of
+the tables does the whole day again for those.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.building import Graph, asset_spec_arguments, gate, report_refusals
+from assets.checks import CheckEvent, check_spec, judge, kinds_of, rules_by_kind, summary
+from assets.minute_work import Batch, DayWork, Frames, Maths
+from assets.partitions import dates_of
+from optrade.quality import Inputs
+from optrade.tables import TABLES, Table
+from optrade.tables.analytics import (
+    CHAIN_METRICS_MINUTE,
+    GREEKS_MINUTE,
+    OPEN_INTEREST_MINUTE,
+    PREMIUM_MINUTE,
+)
+from optrade.tables.quality import TICK_GAPS
+from optrade.tables.raw_live import INSTRUMENTS, TICK_SEGMENTS, TICKS
+from optrade.tables.snapshots import CHAIN_MINUTE, INDEX_MINUTE
+from resources.lake_io import DATE_BY_DATE, Committed, LakeResource
+from resources.lake_slices import Slice, SliceResult
+from resources.recordings import Recordings
+
+CODE_VERSION = "1"
+LINEAGE: tuple[tuple[Table, tuple[Table, ...]], ...] = (
+    (INSTRUMENTS, ()),
+    (TICK_SEGMENTS, ()),
+    (TICKS, (TICK_SEGMENTS, INSTRUMENTS)),
+    (TICK_GAPS, (TICK_SEGMENTS,)),
+    (INDEX_MINUTE, (TICKS,)),
+    (CHAIN_MINUTE, (TICKS, INDEX_MINUTE)),
+    (GREEKS_MINUTE, (CHAIN_MINUTE,)),
+    (CHAIN_METRICS_MINUTE, (CHAIN_MINUTE, GREEKS_MINUTE)),
+    (OPEN_INTEREST_MINUTE, (CHAIN_MINUTE,)),
+    (PREMIUM_MINUTE, (CHAIN_MINUTE,)),
+)
+"""Each table of the lane and what it is made from."""
+MINUTE_TABLES = tuple(table for table, _ in LINEAGE)
+
+
+class MinuteConfig(dg.Config):
+    """How a run of the lane goes about its day."""
+
+    again: bool = False
+    """Do the whole day again from its segments; the same rows make no new version."""
+
+
+def build_minutes(graph: Graph, maths: Maths) -> dg.AssetsDefinition:
+    """The step that fills every table of the minute lane."""
+
+    @dg.multi_asset(
+        name="minutes",
+        specs=[
+            dg.AssetSpec(
+                _key(table),
+                deps=[_key(parent) for parent in parents],
+                skippable=True,
+                partitions_def=graph.partitions,
+                **asset_spec_arguments(graph, table, CODE_VERSION),
+            ).with_io_manager_key("lake_io")
+            for table, parents in LINEAGE
+        ],
+        check_specs=[
+            check_spec(graph, _key(table), kind, rules_by_kind(table)[kind.name])
+            for table in MINUTE_TABLES
+            for kind in kinds_of(table)
+        ],
+        can_subset=True,
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
+        required_resource_keys={"lake", "recordings", "refusals"},
+        pool="minutes",
+    )
+    def minutes(context: dg.AssetExecutionContext, config: MinuteConfig) -> Iterator[Any]:
+        recordings: Recordings = context.resources.recordings
+        chosen = [t for t in MINUTE_TABLES if _key(t) in context.selected_asset_keys]
+        again = config.again or TICK_SEGMENTS not in chosen
+        for day in dates_of(context.partition_keys):
+            work = DayWork(graph, context.resources.lake, recordings.day(day), maths)
+            yield from _outputs(context, _do(context, graph, work, Done(day, chosen), again=again))
+
+    return minutes
+
+
+@dataclass
+class Done:
+    """What a run did to its day."""
+
+    day: date
+    chosen: Sequence[Table]
+    results: dict[str, SliceResult] = field(default_factory=dict)
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    last: Frames = field(default_factory=dict)
+
+
+def _key(table: Table) -> dg.AssetKey:
+    return dg.AssetKey(table.asset_path)
+
+
+def _do(
+    context: dg.AssetExecutionContext, graph: Graph, work: DayWork, done: Done, *, again: bool
+) -> Done:
+    _commit(context, graph, work, done, Batch(work.once(), (), ()))
+    for batch in work.batches(work.new_segments(again=again)):
+        _commit(context, graph, work, done, batch)
+    return done
+
+
+def _commit(
+    context: dg.AssetExecutionContext, graph: Graph, work: DayWork, done: Done, batch: Batch
+) -> None:
+    """Hold a batch against the blocking rules, then commit what stands in one transaction."""
+    lake: LakeResource = context.resources.lake
+    slices = []
+    for name, frame in batch.frames.items():
+        table = TABLES[name]
+        if table not in done.chosen:
+            continue
+        accepted, refused = gate(table, frame, graph.calendar)
+        if refused:
+            done.refused[name] = refused[work.day]
+            continue
+        parts = batch.parts(table)
+        if accepted.height or parts or table is TICK_GAPS:
+            slices.append(
+                Slice(table, (work.day,), accepted, empties_dates=table is TICK_GAPS, parts=parts)
+            )
+        done.last[name] = accepted
+    commit = lake.commit(
+        slices,
+        run_id=context.run.run_id,
+        code_versions={part.table.full_name: CODE_VERSION for part in slices},
+    )
+    for name, results in commit.slices.items():
+        for result in results.values():
+            before = done.results.get(name)
+            changed = result.changed or (before is not None and before.changed)
+            rows = result.rows + (before.rows if before is not None and batch.segments else 0)
+            done.results[name] = SliceResult(rows, result.sha256, changed)
+    for name in ("snapshots.chain_minute", "snapshots.index_minute"):
+        if batch.minutes and name in batch.frames:
+            done.notes[name] = {"last_minute": batch.minutes[-1].strftime("%H:%M")}
+
+
+def _outputs(context: dg.AssetExecutionContext, done: Done) -> Iterator[Any]:
+    for table in done.chosen:
+        name = table.full_name
+        refusal = done.refused.get(name)
+        report_refusals(context, table, {done.day: refusal} if refusal else {})
+        if result := done.results.get(name):
+            yield dg.Output(
+                Committed(table, {done.day: result}, {done.day: done.notes.get(name, {})}),
+                output_name=_key(table).to_python_identifier(),
+                metadata=DATE_BY_DATE,
+            )
+    yield from _verdicts(done, context.selected_asset_check_keys)
+
+
+def _verdicts(done: Done, selected: Collection[dg.AssetCheckKey]) -> Iterator[CheckEvent]:
+    """The rules' verdicts on what this run brought, table by table."""
+    frames: Mapping[str, pl.DataFrame] = done.last
+    inputs = Inputs(dict(frames), [done.day])
+    for table in MINUTE_TABLES:
+        if table.full_name not in frames and table.full_name not in done.refused:
+            continue
+        grouped = rules_by_kind(table)
+        for kind in kinds_of(table):
+            if dg.AssetCheckKey(_key(table), kind.name) not in selected:
+                continue
+            rules = [r for r in grouped[kind.name] if set(r.needs) <= set(frames)]
+            verdicts = judge(rules, inputs, [done.day]) if table.full_name in frames else []
+            refusal = done.refused.get(table.full_name) if kind.name == "contract" else None
+            yield from summary(
+                _key(table), kind, verdicts, {done.day: refusal} if refusal else {}, ranged=False
+            )
+    if done.refused:
+        raise dg.Failure(description="\n".join(done.refused.values()))

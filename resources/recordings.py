@@ -1,0 +1,115 @@
+"""What the collector left of a day: segments, the instrument dump, the subscription, the journal.
+
+Belongs here: finding and reading those files. Does not belong here: writing them (see `spool`,
+`collector`), decoding frames (`optrade.formats.kite_frames`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from optrade.subscription import Subscription
+from resources.journal import read_journal
+from resources.spool_segments import Segment, read_segment, sealed_segments
+
+INSTRUMENTS = "instruments.csv"
+SUBSCRIPTION = "subscription.json"
+JOURNAL = "journal.jsonl"
+
+
+class NothingRecorded(RuntimeError):
+    """A day of which the collector left nothing, or too little to go on."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One sealed segment: its frames, and what proves them."""
+
+    name: str
+    session: str
+    segment: Segment
+    stored_as: str
+    bytes: int
+    lost_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class RecordedDay:
+    """The folder of one day; `home` is what stored paths are relative to."""
+
+    home: Path
+    folder: Path
+    day: date
+
+    def sealed(self) -> list[str]:
+        """Names of the sealed segments, in the order of their minutes."""
+        return sorted(path.stem for path in sealed_segments(self.folder))
+
+    def read(self, name: str) -> Recorded:
+        """One segment, whole, with its hash."""
+        path = self.folder / f"{name}.seg"
+        torn = self.folder / f"{name}.torn"
+        content = path.read_bytes()
+        segment = read_segment(path)
+        return Recorded(
+            name=name,
+            session=name.split("-", 1)[1],
+            segment=segment,
+            stored_as=path.relative_to(self.home).as_posix(),
+            bytes=len(content),
+            lost_bytes=segment.torn_bytes + (torn.stat().st_size if torn.exists() else 0),
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+
+    def instruments(self) -> bytes | None:
+        """The day's instrument dump as fetched; None where there is none."""
+        path = self.folder / INSTRUMENTS
+        return path.read_bytes() if path.exists() else None
+
+    def subscription(self) -> Subscription:
+        """What was subscribed; `NothingRecorded` when the collector never came so far."""
+        path = self.folder / SUBSCRIPTION
+        if not path.exists():
+            raise NothingRecorded(
+                f"{path}: found no such file; expected the day's subscription. Ticks without it "
+                "cannot be told apart: restore the folder from a backup, or collect that day."
+            )
+        return Subscription.from_json(path.read_text(encoding="utf-8"))
+
+    def journal(self) -> Sequence[dict[str, Any]]:
+        """The collector's journal of the day, oldest first; empty where there is none."""
+        path = self.folder / JOURNAL
+        return read_journal(path) if path.exists() else []
+
+
+class Recordings(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The spool of one market."""
+
+    home: str
+    root: str
+
+    def day(self, day: date) -> RecordedDay:
+        """What was left of a day, which may be nothing."""
+        return RecordedDay(Path(self.home), Path(self.root) / day.isoformat(), day)
+
+    def days(self) -> list[date]:
+        """Days of which there is a folder."""
+        root = Path(self.root)
+        names = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+        return [date.fromisoformat(name) for name in names if _is_day(name)]
+
+
+def _is_day(name: str) -> bool:
+    try:
+        date.fromisoformat(name)
+    except ValueError:
+        return False
+    return True
