@@ -8,13 +8,11 @@ cannot be answered.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -22,6 +20,7 @@ import duckdb
 import typer
 from rich.console import Console
 
+from optrade.calendar import load_calendar
 from optrade.tables import IST
 from resources.lake import LakeError
 from resources.settings import Settings, load_settings
@@ -38,6 +37,7 @@ _width = None if sys.stdout.isatty() else _PIPE_COLUMNS
 out, err = Console(width=_width), Console(stderr=True)
 Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"])]
 DEMO_DAYS, DEMO_SEED, DEMO_FIRST = 15, 7, date(2026, 1, 12)
+DEMO_SPEED, DEMO_MINUTES = 15.0, 5
 
 
 class Format(StrEnum):
@@ -97,14 +97,18 @@ def demo(
     seed: Annotated[int, typer.Option(help="The same seed gives the same market.")] = DEMO_SEED,
     port: Annotated[int, typer.Option(help="Port of the web UI.")] = 3000,
 ) -> None:
-    """Simulate an exchange, backfill its files through Dagster, show the result. No account."""
+    """Simulate an exchange and a broker, run both lanes through Dagster. No account."""
     from optrade_dagster.demo import run_demo  # noqa: PLC0415 (Dagster loads slowly)
+    from optrade_dagster.up import next_simulated, run_live_demo, run_up  # noqa: PLC0415
 
     settings = load_settings(market="simulated")
     _say_simulated(settings)
     succeeded = run_demo(settings, out, DEMO_FIRST, days, seed)
-    if ui and succeeded:
-        _open_ui(settings, port)
+    if succeeded:
+        session = next_simulated(settings, DEMO_SPEED, DEMO_FIRST)
+        if ui:
+            raise typer.Exit(run_up(settings, out, port, session))
+        succeeded = run_live_demo(settings, out, session, DEMO_MINUTES)
     raise typer.Exit(0 if succeeded else 1)
 
 
@@ -133,10 +137,91 @@ def backfill(
 
 @app.command()
 def up(port: Annotated[int, typer.Option(help="Port of the web UI.")] = 3000) -> None:
-    """Run Dagster: web UI, schedules, sensors, backfills. Stop with Ctrl-C."""
+    """Run it all: web UI, schedules, sensors, the collector. Stop with Ctrl-C.
+
+    In a simulated market a simulated broker plays the next session, at real speed unless
+    OPTRADE_SIMULATOR__SPEED says otherwise.
+    """
+    from optrade_dagster.up import next_simulated, run_up  # noqa: PLC0415
+
     settings = reading_settings()
     _say_simulated(settings)
-    _open_ui(settings, port)
+    session = None
+    if settings.market == "simulated":
+        session = next_simulated(settings, settings.simulator.speed, DEMO_FIRST)
+    raise typer.Exit(run_up(settings, out, port, session))
+
+
+@app.command()
+def login(
+    token: Annotated[
+        str | None,
+        typer.Option(help="The request token, or the whole address you were redirected to."),
+    ] = None,
+    browser: Annotated[bool, typer.Option(help="Open the broker's login page.")] = True,
+) -> None:
+    """Log in to the broker; the session lasts until 06:00, India's time."""
+    from optrade_dagster.login import run_login  # noqa: PLC0415
+
+    settings = load_settings()
+    _say_simulated(settings)
+    run_login(settings, out, paste=token, open_browser=browser)
+
+
+@app.command()
+def collect(
+    once: Annotated[bool, typer.Option(help="End after this session.")] = False,
+) -> None:
+    """Record the broker's live feed into the spool, session after session."""
+    from optrade_dagster.collect import run_collect  # noqa: PLC0415
+
+    settings = load_settings()
+    _say_simulated(settings)
+    run_collect(settings, out, once=once)
+
+
+@app.command()
+def simulate(
+    day: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Trading day; the next unpublished by default."),
+    ] = None,
+    speed: Annotated[
+        float | None, typer.Option(min=0.1, help="Simulated seconds in a real one.")
+    ] = None,
+    start: Annotated[
+        datetime | None, typer.Option(formats=["%H:%M", "%H:%M:%S"], help="Time to begin at.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1024, max=65535, help="Loopback port.")] = None,
+) -> None:
+    """Be the broker: Kite's REST API and websocket over a simulated market."""
+    from optrade_dagster.simulate import run_simulate  # noqa: PLC0415
+    from resources.simulator import next_session  # noqa: PLC0415
+
+    settings = load_settings(market="simulated")
+    _say_simulated(settings)
+    calendar = load_calendar(settings.calendar.extra_csv)
+    following = next_session(settings.exchange_root, calendar, DEMO_FIRST)
+    run_simulate(
+        settings,
+        out,
+        day.date() if day else following,
+        speed or settings.simulator.speed,
+        port or settings.simulator.port,
+        start.time() if start else None,
+    )
+
+
+@app.command()
+def replay(
+    day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="Trading day.")],
+) -> None:
+    """Feed a collected day through the minute lane again; the tables must come out the same."""
+    from optrade_dagster.replay import replay_day  # noqa: PLC0415
+
+    settings = reading_settings()
+    _say_simulated(settings)
+    raise typer.Exit(0 if replay_day(settings, out, day.date()) else 1)
 
 
 @app.command()
@@ -161,24 +246,3 @@ def sql(
     location = LakeLocation(settings.lake_root, settings.market)
     with _plain_errors(), Lake.open(location, read_only=True, as_known_at=moment) as lake:
         print_frame(out, lake.sql(query), output.value)
-
-
-def _open_ui(settings: Settings, port: int) -> None:
-    from optrade_dagster.home import ensure_home, workspace_file  # noqa: PLC0415
-
-    home = ensure_home(settings)
-    out.print(f"Dagster's web UI: [bold]http://127.0.0.1:{port}[/] (Ctrl-C stops it)")
-    command = [
-        *(sys.executable, "-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(port)),
-        *("--workspace", str(workspace_file(settings))),
-    ]
-    raise typer.Exit(_run_until_interrupted(command, home))
-
-
-def _run_until_interrupted(command: list[str], folder: Path) -> int:
-    with subprocess.Popen(command, cwd=folder) as process:  # noqa: S603 (our own words)
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                continue  # The child was interrupted too and is closing down.

@@ -83,6 +83,32 @@ class CollectorSettings(Group):
     instruments_per_socket: int = Field(
         default=3000, ge=1, le=3000, description="Most instruments on one websocket."
     )
+    before_open_seconds: float = Field(
+        default=900.0,
+        ge=0,
+        le=14_400,
+        description="The collector connects so long before the session opens.",
+    )
+    after_close_seconds: float = Field(
+        default=300.0,
+        ge=0,
+        le=14_400,
+        description="The collector listens so long after the session's close.",
+    )
+    login_retry_seconds: float = Field(
+        default=15.0,
+        gt=0,
+        le=3600,
+        description="Without a valid session the collector looks so often whether somebody ran "
+        "`optrade login`.",
+    )
+    reconnect_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        le=300,
+        description="Longest wait before a lost websocket is dialled again; the first waits are "
+        "shorter.",
+    )
     mute_seconds: float = Field(
         default=10.0,
         gt=0,

@@ -99,6 +99,15 @@ def read_marker(root: Path) -> dict[str, Any] | None:
     return dict(marker)
 
 
+def next_session(root: Path, calendar: TradingCalendar, otherwise: date) -> date:
+    """The trading day after the last one published under `root`; `otherwise` where none was."""
+    marker = read_marker(root)
+    if marker is None:
+        return otherwise
+    last = date.fromisoformat(marker["last"])
+    return calendar.sessions(last, calendar.last)[1]
+
+
 def _check_root(root: Path, wanted: dict[str, Any]) -> str:
     """Return the last day already there (ISO, or nothing); refuse a folder that is not ours."""
     held = read_marker(root)

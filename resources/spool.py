@@ -250,8 +250,11 @@ class SpoolWriter:
         Raises `SpoolError` when the disk refuses; it is then tried again later.
         """
         with self._memory:
-            if self._parts and (now_us is None or self._slot(now_us) > self._parts[-1].slot):
-                self._parts[-1].slot = -1
+            if not self._parts or (
+                now_us is not None and self._slot(now_us) <= self._parts[-1].slot
+            ):
+                return
+            self._parts[-1].slot = -1
         self.flush()
 
     def close(self) -> None:

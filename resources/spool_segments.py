@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from mmap import mmap
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -108,7 +109,7 @@ def record_head(received_at: int, kind: int, socket: int, payload: bytes) -> byt
     return _LEAD.pack(len(payload), zlib.crc32(payload, zlib.crc32(tail))) + tail
 
 
-def read_records(content: bytes, name: str) -> Iterator[tuple[int, Record]]:
+def read_records(content: bytes | mmap, name: str) -> Iterator[tuple[int, Record]]:
     """Whole records from the start on, each with the place where it ends.
 
     It stops before the first one that is cut off or does not agree with its checksum. Raises

@@ -192,10 +192,11 @@ def _rows(packets: pl.LazyFrame, tokens: pl.DataFrame, span: _Span) -> Arrays:
             paise=(pl.col("last_price").fill_null(0) * _PAISE).round().cast(pl.Int64),
             volume=pl.col("volume_units").fill_null(-1),
             level=pl.when(mode == "full")
-            .then(pl.lit(2, pl.Int64))
+            .then(2)
             .when(mode == "ltp")
             .then(0)
-            .otherwise(1),
+            .otherwise(1)
+            .cast(pl.Int8),
         )
         .collect()
     )
@@ -209,27 +210,24 @@ def _in_order(rows: Arrays, packets: pl.DataFrame) -> Arrays:
     so only the instruments where it may not be are sorted by everything.
     """
     code = rows["code"]
-    few = code.astype(np.uint16) if code.max(initial=0) < 2**16 else code
-    order = np.argsort(few, kind="stable")  # of small numbers: by counting, not comparing
-    code, at, received = (rows[name][order] for name in ("code", "at", "received"))
+    if (code[1:] < code[:-1]).any():
+        few = code.astype(np.uint16) if code.max() < 2**16 else code
+        order = np.argsort(few, kind="stable")  # of small numbers: by counting, not comparing
+        rows = {name: values[order] for name, values in rows.items()}
+    code, at, received = rows["code"], rows["at"], rows["received"]
     earlier = received[1:] <= received[:-1]
     unsure = (at[1:] < at[:-1]) | ((at[1:] == at[:-1]) & earlier)
     mixed = np.unique(code[1:][(code[1:] == code[:-1]) & unsure])
-    if mixed.size:
-        places = np.flatnonzero(np.isin(code, mixed))
-        chosen = order[places]
-        keys = packets.select(pl.col("segment", "sequence").gather(rows["row"][chosen]))
-        found = keys.select(
-            pl.arg_sort_by(
-                pl.Series(code[places]),
-                pl.Series(at[places]),
-                pl.Series(received[places]),
-                "segment",
-                "sequence",
-            )
-        ).to_series()
-        order[places] = chosen[found.to_numpy()]
-    return {name: values[order] for name, values in rows.items()}
+    if not mixed.size:
+        return rows
+    places = np.flatnonzero(np.isin(code, mixed))
+    keys = packets.select(pl.col("segment", "sequence").gather(rows["row"][places]))
+    by = [pl.Series(values[places]) for values in (code, at, received)]
+    found = keys.select(pl.arg_sort_by(*by, "segment", "sequence")).to_series()
+    rows = {name: values.copy() for name, values in rows.items()}
+    for values in rows.values():
+        values[places] = values[places[found.to_numpy()]]
+    return rows
 
 
 def _with_volume(rows: Arrays, counts_trades: npt.NDArray[np.bool_], span: _Span) -> Arrays:
@@ -265,7 +263,6 @@ def _sums(rows: Arrays, span: _Span) -> Arrays:
     until[:-1] = np.where(begins[1:], until[:-1], at[1:])
     priced = price > 0
     known = np.where(priced, np.minimum(until, at + span.gap) - at, 0)
-
     low = np.minimum.reduceat(np.where(priced, price, _UNITS), starts)
 
     def total(values: Whole) -> Whole:

@@ -53,6 +53,7 @@ def index_minute(
     """
     if not minutes:
         return _INDEX.empty()
+    day = checked_day(minutes)
     chosen = subscription.filter(pl.col("kind") != "option")
     held = state.with_columns(
         *(pl.lit(None, pl.Float64).alias(n) for n in ("open", "high", "low", "average_price")),
@@ -73,7 +74,7 @@ def index_minute(
     )
     return _INDEX.conform(
         rows.with_columns(
-            trade_date=pl.lit(checked_day(minutes)),
+            trade_date=pl.lit(day),
             snapshot_at=pl.col("minute") + MINUTE,
             open="first_price",
             high="high_price",
@@ -112,6 +113,7 @@ def chain_minute(
     """
     if not minutes:
         return _CHAIN.empty()
+    day = checked_day(minutes)
     chosen = subscription.filter(pl.col("kind") == "option")
     bars = minute_bars(
         ticks,
@@ -130,7 +132,7 @@ def chain_minute(
         .join(spots, on=["minute", "underlying"], how="left")
         .join(_held(previous_chain), on=_CONTRACT, how="left", nulls_equal=False)
         .with_columns(
-            trade_date=pl.lit(checked_day(minutes)),
+            trade_date=pl.lit(day),
             snapshot_at=pl.col("minute") + MINUTE,
             source=_source(ticks, state),
         )

@@ -15,7 +15,8 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from itertools import pairwise
+from itertools import compress, pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +25,11 @@ import pyarrow as pa
 
 from optrade.formats.kite_layout import (
     COUNTS,
+    FULL,
     INDEX,
     INDICES,
     LAYOUTS,
     LEVELS,
-    ORDERS,
     PRICES,
     STAMPS,
     WORD,
@@ -44,7 +45,7 @@ Places = slice | npt.NDArray[np.intp]
 Kinds = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
 
-_BATCH = 2_048
+_BATCH = 4_096
 _HEADER = 2
 _LONGEST_RUN = 256
 """Looked for at once: bounds what a frame of ever changing packets costs."""
@@ -62,13 +63,15 @@ _PLACES: list[Places] = [
     else np.array([_PLACE[word] for word in layout.words])
     for layout in LAYOUTS
 ]
-_PRICES, _COUNTS, _STAMPS, _ORDERS = (
-    np.array([_PLACE[word] for word in words]) for words in (PRICES, COUNTS, STAMPS, ORDERS)
+_PRICES, _COUNTS, _STAMPS = (
+    np.array([_PLACE[word] for word in words]) for words in (PRICES, COUNTS, STAMPS)
 )
-_LEVEL_UNITS = np.array([_PLACE[level.units] for level in LEVELS])
-_LEVEL_PRICES = np.array([_PLACE[level.price] for level in LEVELS])
+_DEPTH = _PLACE[LEVELS[0].units]
+_LEVEL_UNITS, _LEVEL_PRICES, _LEVEL_ORDERS = (slice(_DEPTH + i, len(FULL), 3) for i in range(3))
 _WHOLE = (*COUNTS, *STAMPS, "received_at", "sequence")
 _STAMP = pa.timestamp("us", IST)
+_SORTED_BY = [name for name in reversed(TICKS.order) if name not in ("segment", "sequence")]
+"""Of the declared order what is not the same in, or already the order of, a segment's ticks."""
 _COLUMNS = [
     name for name in TICKS.schema if name not in ("trade_date", "underlying", "segment", "source")
 ]
@@ -133,20 +136,25 @@ def raw_ticks(
 ) -> pl.DataFrame:
     """`raw.ticks` rows of one segment of the spool, of a trading day.
 
-    `underlying_of` names the known index of a token; other instruments get null.
+    `underlying_of` names the known index of a token; other instruments get null. Rows are in
+    the declared order.
     """
     underlying = pl.col("instrument_token").replace_strict(
         pl.Series(underlying_of.keys(), dtype=pl.Int64),
         pl.Series(underlying_of.values(), dtype=pl.String),
         default=None,
     )
-    return TICKS.conform(
-        decoded.ticks.with_columns(
-            trade_date=day,
+    ticks = decoded.ticks
+    keys = (ticks[name].to_physical().fill_null(-1).to_numpy() for name in _SORTED_BY)
+    return (
+        ticks[np.lexsort(list(keys))]
+        .with_columns(
+            trade_date=pl.lit(day),
             underlying=underlying,
             segment=pl.lit(segment),
             source=pl.lit(source),
         )
+        .select(*TICKS.schema)
     )
 
 
@@ -172,16 +180,20 @@ def _find_runs(payloads: Sequence[bytes]) -> tuple[Ints, int, int]:
 
 def _steps(payload: bytes) -> Iterator[tuple[int, int]]:
     """Walk over a frame: how many whole packets of one length follow, and the step between."""
-    left, at, size = payload[0] << 8 | payload[1], _HEADER, len(payload)
+    left, at, size = int.from_bytes(payload[:_HEADER]), _HEADER, len(payload)
     while left and at + _HEADER <= size:
-        step = _HEADER + (payload[at] << 8 | payload[at + 1])
+        header = payload[at : at + _HEADER]
+        step = _HEADER + int.from_bytes(header)
         count = min(left, (size - at) // step, _LONGEST_RUN)
         if not count:
             return
-        if count > 1:
+        if payload[at + step : at + step + _HEADER] != header:
+            count = 1
+        elif count > 1:
             end = at + count * step
             high, low = payload[at:end:step], payload[at + 1 : end : step]
-            count -= max(len(high.lstrip(high[:1])), len(low.lstrip(low[:1])))
+            if high != header[:1] * count or low != header[1:] * count:
+                count -= max(len(high.lstrip(header[:1])), len(low.lstrip(header[1:])))
         yield count, step
         at += count * step
         left -= count
@@ -189,7 +201,8 @@ def _steps(payload: bytes) -> Iterator[tuple[int, int]]:
 
 def _kinds(runs: Ints) -> Kinds:
     """Of each run, the position in `LAYOUTS`, or `_UNKNOWN`."""
-    return _KIND_OF_LENGTH[runs[_STEP] - _HEADER]
+    kinds: Kinds = _KIND_OF_LENGTH[runs[_STEP] - _HEADER]
+    return kinds
 
 
 def _batches(payloads: Sequence[bytes], runs: Ints) -> Iterator[tuple[bytes, Ints]]:
@@ -215,14 +228,21 @@ def _words(blob: bytes, start: Ints, kinds: Kinds) -> Words:
         own = np.flatnonzero(kinds == kind)
         if own.size:
             length = LAYOUTS[kind].length
-            shape = (len(blob) - length + 1, length // WORD)
-            every_byte = np.ndarray(shape, ">u4", blob, strides=(1, WORD))
-            where = (own, places) if isinstance(places, slice) else np.ix_(own, places)
-            rows[where] = every_byte[start[own]]
+            packets = _items(blob, length, 1)[start[own]]
+            if isinstance(places, slice):
+                _items(rows, length, rows.strides[0])[own] = packets
+            else:
+                rows[np.ix_(own, places)] = packets.view((">u4", length // WORD))
     words = np.empty(rows.shape[::-1], np.uint32)
     for i in range(0, len(rows), _TURNED):
         words[:, i : i + _TURNED] = rows[i : i + _TURNED].T
     return words
+
+
+def _items(content: Any, length: int, step: int) -> npt.NDArray[np.void]:
+    """Stretches of memory that begin every `step` bytes; they may overlap."""
+    count = (memoryview(content).nbytes - length) // step + 1
+    return np.ndarray(count, f"V{length}", content, strides=step)
 
 
 class _Columns:
@@ -230,8 +250,11 @@ class _Columns:
 
     def __init__(self, size: int) -> None:
         self.height = 0
-        self._prices = np.empty((len(PRICES), size))
-        self._whole = np.empty((len(_WHOLE), size), np.int64)
+        # One allocation: large ones get large pages, whose first touch costs much less.
+        self._whole, prices = np.split(
+            np.empty((len(_WHOLE) + len(PRICES), size), np.int64), [len(_WHOLE)]
+        )
+        self._prices = prices.view(np.float64)
         self._kinds = np.empty(size, np.uint8)
         self._traded = np.empty(size, np.bool_)
         self._standing = np.empty((len(LEVELS), size), np.bool_)
@@ -243,7 +266,7 @@ class _Columns:
         tokens = words[_PLACE["instrument_token"]]
         prices = words[_PRICES].view(np.int32)
         np.divide(prices, divisors(tokens), out=self._prices[:, span])
-        words[_ORDERS] >>= 16
+        words[_LEVEL_ORDERS] >>= 16
         whole = self._whole[:, span]
         whole[: len(COUNTS)] = words[_COUNTS]
         np.multiply(words[_STAMPS], 1_000_000, out=whole[len(COUNTS) : -2], dtype=np.int64)
@@ -268,13 +291,14 @@ class _Columns:
 
     def _known(self) -> dict[str, Flags]:
         """Which values of each word were said."""
-        kinds, traded = self._kinds[: self.height], self._traded[: self.height]
+        traded = self._traded[: self.height]
+        of_kind = [self._kinds[: self.height] == kind for kind in range(len(LAYOUTS))]
         masks: dict[tuple[bool, ...], Flags] = {}
         known = {}
         for word in WORDS:
             says = tuple(word in layout.words for layout in LAYOUTS)
             if says not in masks:
-                said = np.array(says)[kinds]
+                said = np.logical_or.reduce(list(compress(of_kind, says)))
                 masks[says] = said if word in INDEX else said & traded
             known[word] = masks[says]
         for level, standing in zip(LEVELS, self._standing, strict=True):

@@ -83,4 +83,5 @@ ORDERS = tuple(level.orders for level in LEVELS)
 
 def divisors(tokens: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
     """What a price of each instrument is divided by to be rupees (or points), by segment."""
-    return _DIVISORS[tokens & 0xFF]
+    by: npt.NDArray[np.float64] = _DIVISORS[tokens & 0xFF]
+    return by

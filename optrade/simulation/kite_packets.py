@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,12 +47,13 @@ def full_packets(columns: Mapping[str, npt.ArrayLike]) -> Bytes:
     return packets("full", columns)
 
 
-def packet(mode: str, token: int, fields: Mapping[str, object]) -> bytes:
+def packet(mode: str, token: int, fields: Mapping[str, Any]) -> bytes:
     """One packet: `fields` as a row of `raw.ticks`, with aware datetimes; None is sent as 0."""
+    said = {word: value for word, value in fields.items() if value is not None}
     columns = {
         word: [value.timestamp() if isinstance(value, datetime) else value]
-        for word in LAYOUT_OF[mode].words
-        if (value := fields.get(word)) is not None
+        for word, value in said.items()
+        if word in LAYOUT_OF[mode].words
     }
     return packets(mode, columns | {"instrument_token": [token]}).tobytes()
 
@@ -88,4 +90,4 @@ def _fitting(word: str, values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint3
             f"{word}: {outside[0]:.0f} on the wire; its word holds {low} to {high}. "
             "Send a smaller value, or leave the column out."
         )
-    return values.astype(np.int64).astype(np.uint32) << shift
+    return (values.astype(np.int64) << shift).astype(np.uint32)

@@ -134,6 +134,7 @@ TICKS = Table(
     key=("trade_date", "segment", "sequence"),
     sort=("instrument_token", "exchange_at", "received_at", "segment", "sequence"),
     part="segment",
+    compact=True,
 )
 
 TABLES = (INSTRUMENTS, TICK_SEGMENTS, TICKS)

@@ -17,6 +17,8 @@ import polars as pl
 IST = "Asia/Kolkata"
 TIMESTAMP = pl.Datetime("us", IST)
 """Every instant in the lake: microseconds, timezone-aware, shown in India's time."""
+DECIMAL_DIGITS = 18
+"""As many as fit 64 bits."""
 
 _SQL_TYPES: Mapping[pl.DataType, str] = {
     pl.Date(): "DATE",
@@ -35,7 +37,8 @@ class Column:
 
     `unit` is a word for people (`units`, `lots`, `rupees`, `fraction a year`); the name carries
     it too where a figure could be mistaken. `ge`/`le` are inclusive bounds; `isin` lists the
-    only words allowed. A null in a nullable column means "not known", never zero.
+    only words allowed. A null in a nullable column means "not known", never zero. A Float64
+    column with `decimals` is stored as a number with just so many of them, exactly.
     """
 
     name: str
@@ -46,10 +49,13 @@ class Column:
     ge: float | None = None
     le: float | None = None
     isin: tuple[str, ...] = ()
+    decimals: int | None = None
 
     @property
     def sql_type(self) -> str:
         """The DuckDB type of this column."""
+        if self.decimals is not None:
+            return f"DECIMAL({DECIMAL_DIGITS},{self.decimals})"
         return _SQL_TYPES[self.dtype]
 
     def pandera(self) -> pa.Column:
@@ -71,7 +77,8 @@ class Table:
     `row` says what one row is. `key` columns identify a row (a null key value equals itself).
     `sort` is the order rows are written in; `trade_date` is always the partition. A table that
     grows during the day names in `part` the column whose value is replaced as a whole (a minute,
-    a segment); other tables replace whole dates.
+    a segment); other tables replace whole dates. A `compact` table is stored in fewer bytes that
+    take longer to make; only such a table may have columns with `decimals`.
     """
 
     group: str
@@ -82,6 +89,7 @@ class Table:
     sort: tuple[str, ...] = ()
     method: str = ""
     part: str | None = None
+    compact: bool = False
     extra_docs: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,6 +97,9 @@ class Table:
         unknown = [n for n in (*self.key, *self.sort, *filter(None, [self.part])) if n not in names]
         if unknown or len(set(names)) != len(names) or "trade_date" not in names:
             raise ValueError(f"table {self.full_name}: bad declaration near {unknown or names}")
+        exact = [c.name for c in self.columns if c.decimals is not None]
+        if exact and not self.compact:
+            raise ValueError(f"table {self.full_name}: {exact} have decimals; make it compact")
 
     @property
     def full_name(self) -> str:

@@ -5,7 +5,7 @@ belong here: files of the spool (`resources.spool`), the broker's REST API (`res
 a frame means (`optrade.formats.kite_frames`).
 """
 
-from resources.collector.boundary import Access, Broker, BrokerUnavailable, NoSession
+from resources.collector.boundary import Access, Broker
 from resources.collector.collector import Collector
 
-__all__ = ["Access", "Broker", "BrokerUnavailable", "Collector", "NoSession"]
+__all__ = ["Access", "Broker", "Collector"]

@@ -1,21 +1,13 @@
 """What the collector asks of a broker.
 
-Belongs here: the requests and refusals it knows. Does not belong here: who answers them
-(`resources.kite`).
+Belongs here: the requests it makes. Does not belong here: who answers them, and how they are
+refused (`resources.kite`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
-
-
-class NoSession(RuntimeError):
-    """Nobody is logged in, or the broker no longer accepts the access token."""
-
-
-class BrokerUnavailable(RuntimeError):
-    """The broker did not answer, or refused for another reason than the session."""
 
 
 class Access(NamedTuple):
@@ -29,7 +21,7 @@ class Access(NamedTuple):
 class Broker(Protocol):
     """A broker with a session that was valid a moment ago.
 
-    Requests raise `NoSession` or `BrokerUnavailable`.
+    Requests raise `TokenExpired` or another `BrokerError`.
     """
 
     @property

@@ -136,7 +136,7 @@ class Sockets:
         """Dial at the next step whatever is down: there is a new access."""
         self.forbidden = None
         for socket in self._sockets:
-            socket.due_at, socket.wait = 0.0, FIRST_WAIT
+            socket.due_at = 0.0
 
     def _tell(self, news: _News) -> None:
         self._news.put(news)
@@ -153,6 +153,7 @@ class Sockets:
 
         socket.hearing, socket.busy_at = False, now
         socket.line = Line(socket.number, socket.tokens, access, self, self._timeout)
+        socket.line.dial()
 
     def _learn(self, socket: _Socket, news: _News) -> None:
         if news.what == "opened":
@@ -181,16 +182,16 @@ class Sockets:
     def _lost(self, socket: _Socket, code: int | None, reason: str) -> None:
         status = _STATUS.search(reason)
         refused = int(status[1]) if status else None
-        if refused is None and socket.heard_at is not None and socket.hearing:
+        if refused is not None:
+            socket.wait = self._longest_wait
+            if self._gaps.cause(socket.name) not in ("refused", "token_expired"):
+                self._note("refused", socket=socket.number, status=refused, reason=reason)
+        elif socket.hearing:
             self._note("connection_lost", socket=socket.number, code=code, reason=reason)
-        elif refused is not None:
-            self._note("refused", socket=socket.number, status=refused, reason=reason)
         if refused == _FORBIDDEN:
             self.forbidden = reason
         cause = "connection_lost" if refused is None else "refused"
         self._down(socket, "token_expired" if self.forbidden else cause, reason)
-        if refused is not None:
-            socket.wait = self._longest_wait
 
     def _give_up(self, socket: _Socket, now: float) -> None:
         """The line is open, and nothing comes: dial anew."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import certifi
-from autobahn.twisted.websocket import connectWS
-from kiteconnect import KiteTicker
+from autobahn.twisted.websocket import connectWS  # type: ignore[import-untyped]
+from kiteconnect import KiteTicker  # type: ignore[import-untyped]
 from twisted.internet import reactor as _reactor
 from twisted.internet import ssl
 
@@ -41,7 +41,7 @@ class Listener(Protocol):
 
 
 class Line:
-    """One connection of a websocket: dialled at once, over once."""
+    """One connection of a websocket: dialled once, over once."""
 
     def __init__(
         self,
@@ -59,8 +59,11 @@ class Line:
         ticker.on_message = self._heard
         ticker.on_close = self._closed
         ticker.on_noreconnect = self._over
+
+    def dial(self) -> None:
+        """Connect; the listener is told how it goes."""
         run_reactor()
-        reactor.callFromThread(ticker.connect)
+        reactor.callFromThread(self._ticker.connect)
 
     def hang_up(self, *, politely: bool = False) -> None:
         """End it: cut, or with a closing handshake."""
@@ -123,9 +126,10 @@ def _trusted() -> Any:
     """The certificate authorities that the REST client trusts."""
     bundle = Path(certifi.where()).read_bytes().replace(b"\r\n", b"\n")
     found = [part.rpartition(b"-----BEGIN")[2] for part in bundle.split(_END_OF_CERTIFICATE)[:-1]]
-    return ssl.trustRootFromCertificates(
+    authorities = [
         ssl.Certificate.loadPEM(b"-----BEGIN" + part + _END_OF_CERTIFICATE) for part in found
-    )
+    ]
+    return ssl.trustRootFromCertificates(authorities)  # type: ignore[no-untyped-call]
 
 
 def run_reactor() -> None:

@@ -119,7 +119,7 @@ class Watch:
         found = []
         for token in watched:
             since = self._last.setdefault(token, now)
-            if token not in self._silent and now - since > self._patience:
+            if token not in self._silent and now - since >= self._patience:
                 self._silent.add(token)
                 found.append((token, since))
         return found

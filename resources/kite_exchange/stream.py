@@ -141,16 +141,17 @@ class Stream:
         moment, now = self._beat(), asyncio.get_running_loop().time()
         if feed.mute:
             feed.skip(moment)
-        elif now >= line.ready:
+            return
+        if now >= line.ready:
             frames = feed.frames(moment)
             for data in frames:
                 await line.binary(data)
-            for text in feed.texts():
-                await line.text(text)
             packets = sum(map(len, frames)) / FULL_BYTES
             line.ready = now + packets * len(self.open) / self._most_packets
-            if not frames and now - line.last >= HEARTBEAT_SECONDS:
-                await line.binary(HEARTBEAT)
+        for text in feed.texts():
+            await line.text(text)
+        if now - line.last >= HEARTBEAT_SECONDS:
+            await line.binary(HEARTBEAT)
 
     async def _listen(self, line: _Line, feed: Feed) -> None:
         while True:

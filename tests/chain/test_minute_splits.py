@@ -162,3 +162,21 @@ def test_a_state_that_is_not_before_is_refused(
     made = in_pieces(ticks, chosen, [at("09:15"), at("09:16")], [], 60.0)
     with pytest.raises(ValueError, match="last minute before"):
         everything(ticks, chosen, [at("09:16")], made, 60.0)
+
+
+def test_silence_carries_on_what_was_heard(
+    random_feed: Callable[..., tuple[Frame, Frame]], at: Callable[[str], datetime]
+) -> None:
+    ticks, chosen = random_feed(11, 2)
+    made = in_pieces(ticks, chosen, [at("09:15"), at("09:16")], [], 60.0)
+    last = {name: made[name].filter(pl.col("minute") == at("09:16")) for name in (INDEX, CHAIN)}
+    silent = everything(ticks.clear(), chosen, [at("09:17"), at("09:18")], last, 60.0)
+    for name in (INDEX, CHAIN):
+        carried = [*TABLES[name].key[2:], "last_price", "bid", "oi_units", "last_tick_at", "source"]
+        for minute in ("09:17", "09:18"):
+            rows = silent[name].filter(pl.col("minute") == at(minute))
+            assert rows["ticks"].unique().to_list() == [0]
+            assert rows.select(carried).equals(last[name].select(carried))
+    nothing = {name: TABLES[name].empty() for name in (INDEX, CHAIN)}
+    for frame in everything(ticks.clear(), chosen, [at("09:17")], nothing, 60.0).values():
+        assert frame.is_empty()

@@ -32,7 +32,7 @@ def test_a_day_is_served_and_then_published(settings: Settings) -> None:
     console = Console(file=printed, width=200)
     path = settings.market_home / CLOCK_FILE
     running = threading.Thread(
-        target=run_simulate, args=(settings, console, DAY, 100.0, 0, time(15, 28)), daemon=True
+        target=run_simulate, args=(settings, console, DAY, 150.0, 0, time(15, 28)), daemon=True
     )
     running.start()
     seen: set[type] = set()

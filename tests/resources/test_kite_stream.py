@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 import threading
 import time
@@ -296,16 +295,6 @@ class Heard:
             time.sleep(0.01)
 
 
-def login(exchange: RunningExchange) -> str:
-    """A fresh access token, as a user gets one."""
-    root = exchange.root_url
-    asked = httpx.get(f"{root}/connect/login", params={"v": "3", "api_key": "simulated"})
-    request_token = httpx.URL(asked.headers["location"]).params["request_token"]
-    checksum = hashlib.sha256(f"simulated{request_token}simulated-secret".encode()).hexdigest()
-    keys = {"api_key": "simulated", "request_token": request_token, "checksum": checksum}
-    return str(httpx.post(f"{root}/session/token", data=keys).json()["data"]["access_token"])
-
-
 Tickers = Callable[..., Heard]
 
 
@@ -338,7 +327,7 @@ def tickers(kite: Any) -> Iterator[Tickers]:
         parse: bool = True,
     ) -> Heard:
         if token is None and exchange.root_url not in logins:
-            logins[exchange.root_url] = login(exchange)
+            logins[exchange.root_url] = exchange.state.log_in()
         token = token or logins[exchange.root_url]
         ticker = kite.KiteTicker("simulated", token, root=exchange.stream_url)
         heard = Heard(ticker)
@@ -504,6 +493,16 @@ def test_faults_are_ordered_over_http(
     }
     assert httpx.delete(address, params={"kind": "fire"}).status_code == 400
     assert httpx.delete(address, params={"kind": "garbage"}).json()["on"] == []
+
+
+def test_too_many_packets_wait_and_the_line_stays_alive(
+    exchanges: Exchanges, tickers: Tickers, tokens: list[int]
+) -> None:
+    heard = tickers(exchanges(most_packets=10), tokens)
+    heard.until(lambda: any(len(frame) > 1 for frame in heard.binary))
+    first = next(i for i, frame in enumerate(heard.binary) if len(frame) > 1)
+    heard.until(lambda: len(heard.binary) > first + 1)
+    assert heard.binary[first + 1] == b"\x00"
 
 
 def test_a_taken_port_is_told(exchanges: Exchanges, market: IntradayMarket) -> None:

@@ -1,0 +1,145 @@
+"""The parts of a running market: which processes `optrade up` and the live demo keep alive.
+
+Belongs here: the parts and when they are enough. Does not belong here: keeping them alive (see
+`supervisor`), what they do.
+"""
+
+from __future__ import annotations
+
+import sys
+import time as real_time
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+
+from rich.console import Console
+
+from optrade.calendar import load_calendar
+from optrade_dagster.home import ensure_home, open_lake, workspace_file
+from optrade_dagster.printing import print_frame
+from optrade_dagster.supervisor import Part, answers, run_parts
+from resources.settings import Settings
+from resources.simulator import next_session
+
+HOST = "127.0.0.1"
+USUAL_OPEN = time(9, 15)
+_BEFORE = timedelta(seconds=30)
+_CLI = (sys.executable, "-c", "from optrade_dagster.cli import main; main()")
+_LOOK_SECONDS = 2.0
+_MOST_SECONDS = 240.0
+
+LIVE_SUMMARY = """
+SELECT strftime(m.minute, '%H:%M') AS minute, m.expiry, round(m.spot, 2) AS spot,
+       round(m.forward, 2) AS forward, round(100 * m.atm_iv, 2) AS atm_iv_pct,
+       round(m.pcr_oi, 3) AS pcr_oi, round(p.mid_premium, 2) AS straddle_rupees,
+       round(p.twap_premium, 2) AS straddle_twap_rupees
+FROM analytics.chain_metrics_minute m
+LEFT JOIN analytics.premium_minute p USING (trade_date, minute, underlying, expiry)
+WHERE m.trade_date = ? AND m.underlying = 'NIFTY' AND m.expiry_bucket = 'this_week'
+  AND p.kind = 'straddle' AND p.strike_offset = 0 AND p.expiry_bucket = 'this_week'
+ORDER BY m.minute
+"""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A simulated session to be played: which day, from when, how fast."""
+
+    day: date
+    start: time
+    speed: float
+
+
+def next_simulated(settings: Settings, speed: float, otherwise: date) -> Session:
+    """The session after the last published one, from just before the open."""
+    calendar = load_calendar(settings.calendar.extra_csv)
+    day = next_session(settings.exchange_root, calendar, otherwise)
+    opens = calendar.session(day).open or datetime.combine(day, USUAL_OPEN)
+    return Session(day, (opens - _BEFORE).time(), speed)
+
+
+def market_parts(settings: Settings, port: int | None, session: Session | None) -> list[Part]:
+    """Dagster (its daemon alone where no port is given), the collector, and the simulated broker.
+
+    The collector of a real market is among them once there is a key to log in with.
+    """
+    parts = [_dagster(settings, port)]
+    if session is not None:
+        parts.append(_exchange(settings, session))
+    if session is not None or settings.kite.api_key:
+        log = settings.log_root / "collector.out"
+        parts.append(Part("collector", (*_CLI, "collect"), log=log))
+    return parts
+
+
+def _dagster(settings: Settings, port: int | None) -> Part:
+    home = ensure_home(settings)
+    workspace = ("--workspace", str(workspace_file(settings)))
+    log = settings.log_root / "dagster.out"
+    run = (sys.executable, "-m")
+    if port is None:
+        return Part("dagster", (*run, "dagster._daemon", "run", *workspace), log=log, folder=home)
+    dev = ("dagster", "dev", "--host", HOST, "--port", str(port))
+    return Part("dagster", (*run, *dev, *workspace), log=log, folder=home, ready=answers(port))
+
+
+def _exchange(settings: Settings, session: Session) -> Part:
+    options = ("--day", session.day.isoformat(), "--speed", f"{session.speed:g}")
+    command = (*_CLI, "simulate", *options, "--start", f"{session.start:%H:%M:%S}")
+    return Part(
+        "exchange",
+        command,
+        log=settings.log_root / "exchange.out",
+        restart=False,
+        ready=answers(settings.simulator.port),
+    )
+
+
+def run_up(settings: Settings, console: Console, port: int, session: Session | None) -> int:
+    """Keep a market running until Ctrl-C; the exit code."""
+    console.print(f"Dagster's web UI: [bold]http://{HOST}:{port}[/] (Ctrl-C stops everything)")
+    if session is not None:
+        console.print(
+            f"The simulated session of {session.day} begins, {session.speed:g} times real time."
+        )
+    elif not settings.kite.api_key:
+        console.print(
+            "No OPTRADE_KITE__API_KEY is set: nothing is collected live, the exchange's files are."
+        )
+    return run_parts(market_parts(settings, port, session), console)
+
+
+def run_live_demo(settings: Settings, console: Console, session: Session, minutes: int) -> bool:
+    """Play a session until so many minutes are in the lake; whether they came in time."""
+    seen = _Seen(settings, session.day, minutes)
+    console.print(
+        f"\n[bold]Live:[/] the simulated session of {session.day}, {session.speed:g} times real "
+        f"time, until {minutes} minutes are in the lake"
+    )
+    code = run_parts(market_parts(settings, None, session), console, until=seen.enough)
+    with open_lake(settings, read_only=True) as lake:
+        print_frame(console, lake.sql(LIVE_SUMMARY, [session.day]), "table")
+    if seen.count < minutes:
+        console.print(
+            f"[red]Only {seen.count} of {minutes} minutes arrived.[/] {settings.log_root} says why."
+        )
+    return code == 0 and seen.count >= minutes
+
+
+class _Seen:
+    """Counts the minutes of a day in the lake, now and then."""
+
+    def __init__(self, settings: Settings, day: date, wanted: int) -> None:
+        self._settings, self._day, self._wanted = settings, day, wanted
+        self._begun = self._looked = real_time.monotonic()
+        self.count = 0
+
+    def enough(self) -> bool:
+        """Whether there are enough, or it takes too long."""
+        now = real_time.monotonic()
+        if now - self._looked < _LOOK_SECONDS:
+            return False
+        self._looked = now
+        query = "SELECT count(DISTINCT minute) FROM analytics.premium_minute WHERE trade_date = ?"
+        with open_lake(self._settings, read_only=True) as lake:
+            self.count = lake.sql(query, [self._day]).item()
+        return self.count >= self._wanted or now - self._begun > _MOST_SECONDS
