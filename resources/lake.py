@@ -218,7 +218,7 @@ class Lake:
 
         def encoded(piece: tuple[tuple[Any, ...], pl.DataFrame]) -> EncodedSlice:
             (day, *value), rows = piece
-            return encode(day, rows, self.style, *value)
+            return encode(part.table, day, rows, self.style, *value)
 
         with ThreadPoolExecutor(_THREADS) as pool:
             return list(pool.map(encoded, pieces.items()))

@@ -8,7 +8,6 @@ become durable (see `lake_files`), transactions and queries (see `lake`).
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any, Literal
 import polars as pl
 
 from optrade.tables import Table
+from resources.parquet_layout import encode_parquet
 
 Market = Literal["real", "simulated"]
 CATALOG = "lake"
@@ -247,18 +247,10 @@ def canonical(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def encode(
-    day: date, frame: pl.DataFrame, style: ParquetFormat, part: Part | None = None
+    table: Table, day: date, frame: pl.DataFrame, style: ParquetFormat, part: Part | None = None
 ) -> EncodedSlice:
     """Encode one date's rows; the same rows in the same order give the same bytes and hash."""
-    buffer = io.BytesIO()
-    frame.rechunk().write_parquet(
-        buffer,
-        compression="zstd",
-        compression_level=style.compression_level,
-        row_group_size=style.row_group_rows,
-        statistics=True,
-    )
-    content = buffer.getvalue()
+    content = encode_parquet(table, frame, style.compression_level, style.row_group_rows)
     return EncodedSlice(day, frame.height, content, hashlib.sha256(content).hexdigest(), part)
 
 

@@ -210,7 +210,7 @@ class Compaction:
 
 def rows_sha256(table: Table, day: date, frame: pl.DataFrame) -> str:
     """A hash of rows, whatever order and files they come in."""
-    return encode(day, canonical(table, frame), ParquetFormat()).sha256
+    return encode(table, day, canonical(table, frame), ParquetFormat()).sha256
 
 
 def compact(lake: Lake, table: Table, day: date, *, most_rows: int = MOST_ROWS) -> Compaction:
@@ -231,7 +231,7 @@ def compact(lake: Lake, table: Table, day: date, *, most_rows: int = MOST_ROWS) 
         new, hashes = [], []
         for slug, where in pieces:
             frame = canonical(table, lake.read(table, [day], where=where, cursor=cursor))
-            new.append(encode(day, frame, lake.style, slug))
+            new.append(encode(table, day, frame, lake.style, slug))
             hashes.append(rows_sha256(table, day, frame))
         plan = Plan(table=table, kept=[], new=new, gone=[] if new else [day])
 

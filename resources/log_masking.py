@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -72,8 +72,8 @@ def masked(value: object) -> object:
             return value
         case Integral():  # numpy's too
             return int(value)
-        case float():
-            return value if math.isfinite(value) else str(value)
+        case Real():
+            return float(value) if math.isfinite(value) else str(value)
         case str() | Path():
             return masked_text(str(value))
         case SecretStr() | SecretBytes():

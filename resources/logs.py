@@ -167,17 +167,15 @@ def _checked(fields: Mapping[str, str | int | None]) -> dict[str, str]:
 
 def _take_over_context() -> None:
     """The context in the environment, or a new trace where there is none or none to be read."""
-    text = os.environ.get(CONTEXT_VARIABLE, "")
+    text = os.environ.get(CONTEXT_VARIABLE) or "{}"
     try:
-        given = json.loads(text or "{}")
-        fields = {name: str(given[name]) for name in FIELDS if name in given}
-        refused = "trace_id" in fields and not _TRACE.fullmatch(fields["trace_id"])
-    except (ValueError, TypeError):
-        fields, refused = {}, True
-    if refused:
-        fields = {}
+        given = json.loads(text)
+    except ValueError:
+        given = None
+    understood = isinstance(given, dict) and _TRACE.fullmatch(str(given.get("trace_id", "none")))
+    fields = {name: str(given[name]) for name in FIELDS if name in given} if understood else {}
     bind(**({"trace_id": secrets.token_hex(8)} | _process | fields))
-    if refused:
+    if not understood:
         get_logger("optrade.logs").warning(
             f"{CONTEXT_VARIABLE} is no context of ours; a new trace begins", found=text[:200]
         )

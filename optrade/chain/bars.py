@@ -224,7 +224,7 @@ def _in_order(rows: Arrays, packets: pl.DataFrame) -> Arrays:
     keys = packets.select(pl.col("segment", "sequence").gather(rows["row"][places]))
     by = [pl.Series(values[places]) for values in (code, at, received)]
     found = keys.select(pl.arg_sort_by(*by, "segment", "sequence")).to_series()
-    rows = {name: values.copy() for name, values in rows.items()}
+    rows = {name: np.require(values, requirements="W") for name, values in rows.items()}
     for values in rows.values():
         values[places] = values[places[found.to_numpy()]]
     return rows

@@ -96,8 +96,8 @@ def decode_frames(frames: Sequence[tuple[int, bytes]]) -> Decoded:
     """Decode binary frames, each with its time of arrival (microseconds since 1970, UTC).
 
     Nothing is refused. A frame of one byte (or none) is a heartbeat. A frame is broken when it
-    does not end where its last packet does: its whole packets are decoded all the same. What a
-    packet's kind does not carry is null; so are a stamp of 0, a depth level without price and
+    ends before its last packet does, or after: its whole packets are decoded all the same. What
+    a packet's kind does not carry is null; so are a stamp of 0, a depth level without price and
     units, and for an index everything its own packets have no word for.
     """
     payloads = [payload for _, payload in frames]
@@ -169,18 +169,19 @@ def _find_runs(payloads: Sequence[bytes]) -> tuple[Ints, int, int]:
         if len(payload) < _HEADER:
             heartbeats += 1
             continue
-        at = _HEADER
-        for count, step in _steps(payload):
+        promised, at = int.from_bytes(payload[:_HEADER]), _HEADER
+        for count, step in _steps(payload, promised):
             found.extend((number, at + _HEADER, count, step))
+            promised -= count
             at += count * step
-        broken += at != len(payload)
+        broken += promised > 0 or at < len(payload)
     runs = np.array(found, np.int64).reshape(-1, 4).T
     return np.vstack([runs, np.cumsum(runs[_COUNT]) - runs[_COUNT]]), heartbeats, broken
 
 
-def _steps(payload: bytes) -> Iterator[tuple[int, int]]:
+def _steps(payload: bytes, left: int) -> Iterator[tuple[int, int]]:
     """Walk over a frame: how many whole packets of one length follow, and the step between."""
-    left, at, size = int.from_bytes(payload[:_HEADER]), _HEADER, len(payload)
+    at, size = _HEADER, len(payload)
     while left and at + _HEADER <= size:
         header = payload[at : at + _HEADER]
         step = _HEADER + int.from_bytes(header)
@@ -246,7 +247,7 @@ def _items(content: Any, length: int, step: int) -> npt.NDArray[np.void]:
 
 
 class _Columns:
-    """The frame in the making: columns as rows of a few arrays, room for `size` ticks."""
+    """The frame in the making: columns of `size` ticks as rows of a few arrays."""
 
     def __init__(self, size: int) -> None:
         self.height = 0
@@ -277,22 +278,22 @@ class _Columns:
         np.not_equal(standing, 0, out=self._standing[:, span])
 
     def frame(self) -> pl.DataFrame:
-        """The columns as `Decoded.ticks`, over the same memory."""
+        """The columns as `Decoded.ticks`, over the same memory, once every tick is added."""
         values = dict(zip(PRICES, self._prices, strict=True))
         values |= dict(zip(_WHOLE, self._whole, strict=True))
         known = self._known()
         columns = {}
         for name, row in values.items():
             kind = _STAMP if name in (*STAMPS, "received_at") else pa.from_numpy_dtype(row.dtype)
-            buffers = [_bitmap(known.get(name)), pa.py_buffer(row[: self.height])]
+            buffers = [_bitmap(known.get(name)), pa.py_buffer(row)]
             columns[name] = pa.Array.from_buffers(kind, self.height, buffers)
-        mode = _MODES.gather(self._kinds[: self.height])
+        mode = _MODES.gather(self._kinds)
         return pl.DataFrame(pa.table(columns)).with_columns(mode).select(_COLUMNS)
 
     def _known(self) -> dict[str, Flags]:
         """Which values of each word were said."""
-        traded = self._traded[: self.height]
-        of_kind = [self._kinds[: self.height] == kind for kind in range(len(LAYOUTS))]
+        traded = self._traded
+        of_kind = [self._kinds == kind for kind in range(len(LAYOUTS))]
         masks: dict[tuple[bool, ...], Flags] = {}
         known = {}
         for word in WORDS:
@@ -302,9 +303,9 @@ class _Columns:
                 masks[says] = said if word in INDEX else said & traded
             known[word] = masks[says]
         for level, standing in zip(LEVELS, self._standing, strict=True):
-            known |= dict.fromkeys(level, known[level.price] & standing[: self.height])
+            known |= dict.fromkeys(level, known[level.price] & standing)
         for i, stamp in enumerate(STAMPS, len(COUNTS)):
-            known[stamp] = known[stamp] & (self._whole[i, : self.height] != 0)
+            known[stamp] = known[stamp] & (self._whole[i] != 0)
         return known
 
 

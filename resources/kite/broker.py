@@ -99,14 +99,12 @@ class KiteBroker:
 
         Prices are rupees; stamps are aware, Asia/Kolkata, None before a first trade.
         """
-        found: dict[str, dict[str, Any]] = {}
-        for first in range(0, len(names), MOST_QUOTES):
-            part = list(names[first : first + MOST_QUOTES])
-            found |= self._ask("quotes", lambda kite, part=part: kite.quote(part))
+        parts = [list(names[at : at + MOST_QUOTES]) for at in range(0, len(names), MOST_QUOTES)]
         stamps = ("timestamp", "last_trade_time")
         return {
             name: quote | {stamp: _aware(quote.get(stamp)) for stamp in stamps}
-            for name, quote in found.items()
+            for part in parts
+            for name, quote in self._quotes(part).items()
         }
 
     def spots(self, underlyings: Sequence[str]) -> dict[str, float]:
@@ -129,18 +127,31 @@ class KiteBroker:
 
         Kite forgets the candles of a contract when it expires: `RequestRefused`.
         """
+        rows = [
+            row
+            for first, last in _spans(start.astimezone(IST), end.astimezone(IST))
+            for row in self._candles(token, first, last, interval)
+        ]
+        return pl.DataFrame(
+            {
+                "at": [row["date"].astimezone(IST) for row in rows],
+                **{name: [row[name] for row in rows] for name in ("open", "high", "low", "close")},
+                "volume_units": [row["volume"] for row in rows],
+                "oi_units": [row.get("oi") for row in rows],
+            },
+            dict(CANDLE),
+        )
+
+    def _quotes(self, names: list[str]) -> dict[str, dict[str, Any]]:
+        return self._ask("quotes", lambda kite: dict(kite.quote(names)))
+
+    def _candles(
+        self, token: int, first: datetime, last: datetime, interval: str
+    ) -> list[dict[str, Any]]:
         what = f"{interval} candles of {token}"
-        rows: list[dict[str, Any]] = []
-        for first, last in _spans(start.astimezone(IST), end.astimezone(IST)):
-            rows += self._ask(
-                what,
-                lambda kite, first=first, last=last: kite.historical_data(
-                    token, first, last, interval, oi=True
-                ),
-            )
-        names = {"at": "date", "volume_units": "volume", "oi_units": "oi"}
-        told = {name: [row.get(names.get(name, name)) for row in rows] for name in CANDLE}
-        return pl.DataFrame(told | {"at": [at.astimezone(IST) for at in told["at"]]}, dict(CANDLE))
+        return self._ask(
+            what, lambda kite: list(kite.historical_data(token, first, last, interval, oi=True))
+        )
 
     def _ask(self, what: str, question: Callable[[Any], _T]) -> _T:
         try:

@@ -50,61 +50,56 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self._settings.root_url})"
 
-    def ask(
-        self, what: str, question: Callable[[Any], _T], again: Collection[type] = AGAIN
-    ) -> _T:
+    def ask(self, what: str, question: Callable[[Any], _T], again: Collection[type] = AGAIN) -> _T:
         """What `question` gets from the official client, tried again after errors of `again`.
 
         `what` is asked for, in words. Raises the `BrokerError` that the last try ended in.
         """
-        attempts = self._settings.attempts
-        for attempt in range(1, attempts + 1):
+        attempt, wait = 1, self._settings.backoff_seconds
+        while True:
             try:
                 return question(self._kite)
             except (OSError, LookupError, TypeError, ValueError) as error:
                 failure = self._unheard(what, error, attempt)
             except _refusals() as error:
                 failure = self._refused(what, error, attempt)
-            if attempt == attempts or type(failure) not in again:
+            if attempt == self._settings.attempts or type(failure) not in again:
                 raise failure from None  # The client's own error may hold what must not be told.
-            self._sleep(self._settings.backoff_seconds * 2 ** (attempt - 1))
-        raise AssertionError("there is at least one attempt")
+            self._sleep(wait)
+            attempt, wait = attempt + 1, 2 * wait
 
     def _unheard(self, what: str, error: Exception, attempt: int) -> BrokerError:
         """No answer (`OSError`, as all of requests' errors are), or one the client cannot read."""
         root = self._settings.root_url
         found = "no answer" if isinstance(error, OSError) else "an answer that is not Kite's"
         return BrokerDown(
-            f"{what}: found {found} from {root} ({type(error).__name__}), {_tries(attempt)}. "
-            "Check the connection and OPTRADE_KITE__ROOT_URL, or wait until the broker is back."
+            f"{what}: found {found} from {root} ({type(error).__name__}), {_tries(attempt)}.",
+            "Check the connection and OPTRADE_KITE__ROOT_URL, or wait until the broker is back.",
         )
 
     def _refused(self, what: str, error: Any, attempt: int) -> BrokerError:
-        name, said = type(error).__name__, self._masked(str(error))
-        told = f"{what}: Kite answered {error.code} {name}, {said!r}"
-        if error.code == _TOO_MANY:
+        name, code = type(error).__name__, error.code
+        said = "what is not Kite's" if name == "DataException" else repr(self._masked(str(error)))
+        told = f"{what}: Kite answered {code} {name}, {said}"
+        if code == _TOO_MANY:
             return RateLimited(
-                f"{told}, {_tries(attempt)}. It allows 1 quote, 3 candle and 10 other requests a "
-                "second for all programs of one app: end the others, or raise "
-                "OPTRADE_KITE__BACKOFF_SECONDS."
+                f"{told}, {_tries(attempt)}.",
+                "It allows 1 quote, 3 candle and 10 other requests a second to all programs of "
+                "one app: end the others, or raise OPTRADE_KITE__BACKOFF_SECONDS.",
             )
         if name == "TokenException":
             return TokenExpired(
-                f"{told}. Another login, a logout or 06:00 (India) ended the session. Run "
-                "`optrade login`."
+                f"{told}.",
+                "Another login, a logout or 06:00 (India) ended the session. Run `optrade login`.",
             )
         if name == "PermissionException":
             return PermissionRefused(
-                f"{told}. Your Kite Connect app may not ask this: see its subscription at "
-                "https://developers.kite.trade."
+                f"{told}.",
+                "See what your Kite Connect app is subscribed to at https://developers.kite.trade.",
             )
-        if error.code >= _SERVER_ERRORS:
-            found = "an answer that is not Kite's" if name == "DataException" else repr(said)
-            return BrokerDown(
-                f"{what}: found {error.code} {name}, {found}, {_tries(attempt)}. The broker has "
-                "trouble of its own: wait until it is back."
-            )
-        return RequestRefused(f"{told}. Correct what is asked for.")
+        if code >= _SERVER_ERRORS:
+            return BrokerDown(f"{told}, {_tries(attempt)}.", "Wait until the broker is well again.")
+        return RequestRefused(f"{told}.", "Correct what is asked for.")
 
     def _masked(self, text: str) -> str:
         for secret in self._secrets:
@@ -141,7 +136,9 @@ def _official(settings: KiteSettings, access_token: str | None) -> Any:
 
 
 def _refusals() -> type[Exception]:
-    from kiteconnect.exceptions import KiteException  # noqa: PLC0415 (Twisted)
+    from kiteconnect.exceptions import (  # type: ignore[import-untyped]  # noqa: PLC0415 (Twisted)
+        KiteException,
+    )
 
     found: type[Exception] = KiteException
     return found

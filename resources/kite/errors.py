@@ -7,29 +7,40 @@ from __future__ import annotations
 
 
 class BrokerError(ValueError):
-    """Trouble with the broker; the message says what was found and what to do."""
+    """Trouble with the broker: what was `found`, then what to do."""
+
+    def __init__(self, found: str, advice: str = "") -> None:
+        super().__init__(f"{found} {advice}".rstrip())
+        self.found = found
 
 
 class NotConfigured(BrokerError):
-    """A setting that the broker needs is empty."""
+    """A setting that the broker needs is empty; `found` is its name."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, found: str) -> None:
         super().__init__(
-            f"{name} is empty; expected the value of your Kite Connect app. Copy it from "
-            "https://developers.kite.trade into .env, or use OPTRADE_MARKET=simulated."
+            found,
+            "is empty; expected the value of your Kite Connect app. Copy it from "
+            "https://developers.kite.trade into .env, or set OPTRADE_MARKET=simulated.",
         )
+
+
+class TokenExpired(BrokerError):
+    """There is no session that the broker would accept."""
+
+    def __init__(self, found: str, advice: str = "Run `optrade login`.") -> None:
+        super().__init__(found, advice)
 
 
 class SessionUnreadable(BrokerError):
     """The kept session is damaged or open to others."""
 
 
-class TokenExpired(BrokerError):
-    """There is no session that the broker would accept."""
-
-
 class LoginRefused(BrokerError):
     """A login that did not lead to a session."""
+
+    def __init__(self, found: str, advice: str = "Run `optrade login` again.") -> None:
+        super().__init__(found, advice)
 
 
 class RateLimited(BrokerError):

@@ -8,11 +8,13 @@ session is kept (`session`).
 from __future__ import annotations
 
 import hmac
+import os
 import re
 from collections.abc import Callable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from queue import Empty, SimpleQueue
+from socketserver import ThreadingTCPServer
 from threading import Thread
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -24,14 +26,20 @@ from optrade.calendar import IST
 from resources.clock import Clock
 from resources.kite.access import broker_settings, token_dies_at
 from resources.kite.client import Client, is_loopback
-from resources.kite.errors import BrokerDown, LoginRefused, NotConfigured, RateLimited, TokenExpired
+from resources.kite.errors import (
+    BrokerDown,
+    LoginRefused,
+    NotConfigured,
+    RateLimited,
+    RequestRefused,
+    TokenExpired,
+)
 from resources.kite.session import Session, SessionJournal, TokenStore
 from resources.settings import Settings
 from resources.settings_live import KiteSettings
 
 _TOKEN = re.compile(r"[A-Za-z0-9]{8,128}")
 _LINE_SECONDS = 10
-_AGAIN = "Run `optrade login` again."
 _PAGE: Final = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>optrade</title></head>'
     '<body style="font: 1.2rem sans-serif; margin: 4rem"><h1>{title}</h1><p>{text}</p></body>'
@@ -56,13 +64,13 @@ def request_token_of(text: str) -> str:
     query = parse_qs(urlsplit(pasted).query)
     status = query.get("status", ["success"])[0]
     if status != "success":
-        raise LoginRefused(f"Kite did not let you in: found status {status[:40]!r}. {_AGAIN}")
+        raise LoginRefused(f"Kite did not let you in: found status {status[:40]!r}.")
     token = query.get("request_token", [pasted])[0]
     if not _TOKEN.fullmatch(token):
         raise LoginRefused(
             f"Found {len(pasted)} characters without a request token; expected the token, or the "
             "whole address that the browser was sent to after the login "
-            "(http://127.0.0.1:…/?request_token=…&action=login&status=success). " + _AGAIN
+            "(http://127.0.0.1:…/?request_token=…&action=login&status=success)."
         )
     return token
 
@@ -85,8 +93,9 @@ def wait_for_redirect(
     except OSError as error:
         raise LoginRefused(
             f"Port {port} of 127.0.0.1: found it taken ({error.strerror}); expected to hear the "
-            "login's redirect there. End what listens there, or run `optrade login --paste "
-            "'<the address the browser was sent to>'`."
+            "login's redirect there.",
+            "End what listens there, or run `optrade login --paste '<the address that the browser "
+            "was sent to>'`.",
         ) from error
     with server:
         listening = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
@@ -97,8 +106,9 @@ def wait_for_redirect(
         except Empty:
             raise LoginRefused(
                 f"Nobody came back from Kite's login page within {timeout_seconds:g} seconds; "
-                f"expected a redirect to http://127.0.0.1:{port}/. Register that address as the "
-                f"redirect URL of your Kite Connect app. {_AGAIN}"
+                f"expected a redirect to http://127.0.0.1:{port}/.",
+                "Register that address as the redirect URL of your Kite Connect app and run "
+                "`optrade login` again.",
             ) from None
         finally:
             server.shutdown()
@@ -108,11 +118,11 @@ def wait_for_redirect(
     return found
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(ThreadingTCPServer):
     """A browser may open connections that it never uses: each has a thread, none is waited for."""
 
     daemon_threads = True
-    allow_reuse_address = False
+    allow_reuse_address = os.name == "posix"  # Elsewhere it would share a port in use.
 
 
 def _handler(
@@ -161,20 +171,20 @@ def simulated_redirect(settings: Settings, state: str = "") -> str:
     """
     kite = broker_settings(settings)
     if settings.market != "simulated" or not is_loopback(kite.login_url):
-        raise LoginRefused(f"{kite.login_url} is a real login page: only a person may log in.")
+        raise LoginRefused(f"{kite.login_url} is a real login page: a person has to log in.")
     try:
         with httpx.Client(trust_env=False, timeout=kite.timeout_seconds) as client:
             page = client.get(login_url(kite, state))
     except httpx.HTTPError as error:
         raise BrokerDown(
-            f"Found no simulated broker at {kite.root_url} ({type(error).__name__}). Start it "
-            "with `optrade simulate`, or set OPTRADE_SIMULATOR__PORT to its port."
+            f"Found no simulated broker at {kite.root_url} ({type(error).__name__}).",
+            "Start it with `optrade simulate`, or set OPTRADE_SIMULATOR__PORT to its port.",
         ) from None
     if page.has_redirect_location:
         return page.headers["location"]
     raise LoginRefused(
-        f"{kite.login_url}: found HTTP {page.status_code}; expected a redirect. Does another "
-        "program listen there? Set OPTRADE_SIMULATOR__PORT."
+        f"{kite.login_url}: found HTTP {page.status_code}; expected a redirect.",
+        "If another program listens there, set OPTRADE_SIMULATOR__PORT.",
     )
 
 
@@ -188,24 +198,23 @@ def complete_login(settings: Settings, request_token: str, clock: Clock) -> Sess
     secret = kite.api_secret.get_secret_value()
     if not secret:
         raise NotConfigured("OPTRADE_KITE__API_SECRET")
-    try:
-        told = Client(kite).ask(
-            "login",
-            lambda client: client.generate_session(request_token, secret),
-            again=(RateLimited,),  # A second try of any other would find the token used.
-        )
-    except TokenExpired as error:
-        said = str(error).split(". Another login")[0]
+
+    def exchange(client: Any) -> tuple[str, str]:
+        told = client.generate_session(request_token, secret)
+        return str(told["user_id"]), str(told["access_token"])
+
+    try:  # Another error than too many requests may have used the token: not tried again.
+        user_id, token = Client(kite).ask("login", exchange, again=(RateLimited,))
+    except (TokenExpired, RequestRefused) as error:
         refusal = LoginRefused(
-            f"{said}. A request token is good once and for two minutes; a checksum is refused "
-            f"when OPTRADE_KITE__API_SECRET is not the secret of the app. {_AGAIN}"
+            error.found,
+            "A request token is good once and for two minutes; a checksum is refused when "
+            "OPTRADE_KITE__API_SECRET is not the secret of the app. Run `optrade login` again.",
         )
         journal.write("refused", "", str(refusal))
         raise refusal from None
     now = clock.now().astimezone(IST)
-    token = SecretStr(str(told["access_token"]))
-    session = Session(str(told["user_id"]), kite.api_key, token, now, token_dies_at(now))
+    session = Session(user_id, kite.api_key, SecretStr(token), now, token_dies_at(now))
     TokenStore(settings.market_home).save(session)
-    ends = f"{session.expires_at:%Y-%m-%d %H:%M}"
-    journal.write("login", session.user_id, f"until {ends}")
+    journal.write("login", user_id, f"until {session.expires_at:%Y-%m-%d %H:%M}")
     return session

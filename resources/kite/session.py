@@ -64,7 +64,7 @@ class TokenStore:
         part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
         try:
             handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
-            with open(handle, "w", encoding="utf-8") as file:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(json.dumps(told, indent=2) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -95,15 +95,16 @@ class TokenStore:
         except (ValueError, KeyError, TypeError):
             raise SessionUnreadable(
                 f"{self.path}: found {len(text)} characters that are no session; expected JSON "
-                f"with {', '.join(_FIELDS)}. {_DO}"
+                f"with {', '.join(_FIELDS)}.",
+                _DO,
             ) from None  # What was read may hold the token.
 
     def _refuse_open_to_others(self, mode: int) -> None:
         if os.name == "posix" and mode & 0o077:
             raise SessionUnreadable(
                 f"{self.path}: found mode {mode & 0o777:04o}, so others on this machine may have "
-                f"read the access token; expected {OWNER_ONLY:04o}. {_DO} It makes a new token "
-                "and file."
+                f"read the access token; expected {OWNER_ONLY:04o}.",
+                f"{_DO} It makes a new token and file.",
             )
 
 
@@ -148,18 +149,18 @@ def require_session(settings: Settings, clock: Clock) -> Session:
     session = store.load()
     journal = SessionJournal(settings.market_home, clock)
     if session is None:
-        raise TokenExpired(f"Nobody is logged in to Kite: found no {store.path}. {_DO}")
+        raise TokenExpired(f"Nobody is logged in to Kite: found no {store.path}.")
     if session.api_key != broker_settings(settings).api_key:
         raise TokenExpired(
             f"{store.path}: found the session of another Kite Connect app, of {session.user_id}; "
-            f"expected one of the app of OPTRADE_KITE__API_KEY. {_DO}"
+            "expected one of the app of OPTRADE_KITE__API_KEY."
         )
     if session.expires_at <= clock.now():
         ended = f"{session.expires_at:%Y-%m-%d %H:%M}"
         journal.write_once("expired", session.user_id, f"at {ended}")
         raise TokenExpired(
             f"The Kite session of {session.user_id} ended at {ended}: Kite ends every session at "
-            f"06:00 (India). {_DO}"
+            "06:00 (India)."
         )
     return session
 

@@ -295,8 +295,8 @@ def test_the_same_rows_give_the_same_bytes(rows, order, cuts):
         bounds = [0, *sorted(cuts), 12]
         pieces = pl.concat([mixed[a:b] for a, b in itertools.pairwise(bounds)], rechunk=False)
         style = ParquetFormat()
-        expected = encode(D1, canonical(table, frame), style).sha256
-        assert encode(D1, canonical(table, pieces), style).sha256 == expected
+        expected = encode(table, D1, canonical(table, frame), style).sha256
+        assert encode(table, D1, canonical(table, pieces), style).sha256 == expected
 
 
 @settings(

@@ -28,7 +28,7 @@ D1 = date(2026, 1, 1)
 
 
 def test_a_slice_path_tells_its_day_and_content_and_is_never_used_twice(tmp_path, rows):
-    encoded = encode(D1, rows(OI, [D1]), ParquetFormat())
+    encoded = encode(OI, D1, rows(OI, [D1]), ParquetFormat())
     first, second = (slice_path(tmp_path, OI, encoded) for _ in range(2))
     assert first != second
     assert first.parent == tmp_path / "raw" / "participant_oi" / "trade_date=2026-01-01"

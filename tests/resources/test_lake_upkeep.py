@@ -97,9 +97,9 @@ def test_compaction_that_would_change_a_row_is_stopped(scattered, monkeypatch):
     real = lake_upkeep.encode
     calls = []
 
-    def loses_a_row(day, frame, style, part=None):
+    def loses_a_row(table, day, frame, style, part=None):
         calls.append(day)
-        return real(day, frame.head(2) if len(calls) == 2 else frame, style)
+        return real(table, day, frame.head(2) if len(calls) == 2 else frame, style)
 
     monkeypatch.setattr(lake_upkeep, "encode", loses_a_row)
     with pytest.raises(LakeError, match=r"found rows with hash .*Nothing was changed"):
