@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.building import Graph, asset_spec_arguments, gate, report_refusals
+from assets.building import OWNER, Graph, asset_spec_arguments, gate, report_refusals
 from assets.checks import CheckEvent, check_spec, judge, kinds_of, rules_by_kind, summary
 from assets.minute_work import Batch, DayWork, Frames, Maths
 from assets.partitions import dates_of
@@ -52,6 +52,21 @@ LINEAGE: tuple[tuple[Table, tuple[Table, ...]], ...] = (
 MINUTE_TABLES = tuple(table for table, _ in LINEAGE)
 
 
+KITE_SESSION = dg.AssetKey(["raw", "kite_session"])
+
+
+def kite_session() -> dg.AssetSpec:
+    """The broker's session, which no run makes: its observations are its logins and refusals."""
+    return dg.AssetSpec(
+        KITE_SESSION,
+        group_name="raw",
+        description="The login that collecting depends on. It dies at 06:00 every day; `optrade "
+        "login` makes a new one. Every login, refusal, expiry and due renewal is an observation.",
+        owners=[OWNER],
+        kinds={"python"},
+    )
+
+
 class MinuteConfig(dg.Config):
     """How a run of the lane goes about its day."""
 
@@ -67,7 +82,7 @@ def build_minutes(graph: Graph, maths: Maths) -> dg.AssetsDefinition:
         specs=[
             dg.AssetSpec(
                 _key(table),
-                deps=[_key(parent) for parent in parents],
+                deps=[_key(parent) for parent in parents] or [KITE_SESSION],
                 skippable=True,
                 partitions_def=graph.partitions,
                 **asset_spec_arguments(graph, table, CODE_VERSION),

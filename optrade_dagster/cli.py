@@ -154,7 +154,7 @@ def up(port: Annotated[int, typer.Option(help="Port of the web UI.")] = 3000) ->
 
 @app.command()
 def login(
-    token: Annotated[
+    paste: Annotated[
         str | None,
         typer.Option(help="The request token, or the whole address you were redirected to."),
     ] = None,
@@ -165,7 +165,7 @@ def login(
 
     settings = load_settings()
     _say_simulated(settings)
-    run_login(settings, out, paste=token, open_browser=browser)
+    run_login(settings, out, paste=paste, open_browser=browser)
 
 
 @app.command()

@@ -20,7 +20,7 @@ from assets import analytics, participants, snapshots
 from assets.building import Graph, Recipe, Refusals, build_asset
 from assets.checks import build_checks
 from assets.minute_work import Maths
-from assets.minutes import build_minutes
+from assets.minutes import build_minutes, kite_session
 from assets.partitions import horizon, trading_days
 from assets.raw import FILE_TABLES, build_raw
 from optrade.calendar import TradingCalendar, load_calendar
@@ -30,6 +30,7 @@ from optrade_dagster.jobs import close_lane, day_closed, minute_lane
 from optrade_dagster.minute_sensor import minute_day_ended, tick_segments_sealed
 from optrade_dagster.schedules import close_lane_schedule
 from optrade_dagster.sensors import exchange_files_published
+from optrade_dagster.session_sensor import kite_session_watched
 from resources.duckdb_connection import DUCKDB_CONFIG
 from resources.lake_io import LakeResource, lake_io_manager
 from resources.nse import ArchiveResource
@@ -115,6 +116,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             build_raw(graph),
             *(build_asset(graph, recipe) for recipe in recipes),
             build_minutes(graph, maths),
+            kite_session(),
         ],
         asset_checks=[build_checks(graph, table) for table in tables],
         jobs=[job, minutes, day_closed],
@@ -123,6 +125,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             exchange_files_published(job, graph, settings),
             tick_segments_sealed(),
             minute_day_ended(),
+            kite_session_watched(),
         ],
         resources={**build_resources(settings), **resource_overrides},
         executor=dg.in_process_executor,
