@@ -225,6 +225,16 @@ class DayWork:
         previous = self.graph.calendar.previous(self.day)
         return self.lake.read(CHAIN_CLOSE, [previous])
 
+    @cached_property
+    def _listed(self) -> pl.DataFrame | None:
+        """trade_date, underlying, expiry of all options listed that day; None without a dump."""
+        query = (
+            f"SELECT DISTINCT trade_date, underlying, expiry FROM {INSTRUMENTS.full_name} "
+            "WHERE trade_date = ? AND underlying IS NOT NULL AND instrument_type IN ('CE', 'PE')"
+        )
+        listed = self.lake.lake.sql(query, [self.day])
+        return listed if listed.height else None
+
     def _computed(self, ticks: pl.DataFrame, minutes: Sequence[datetime]) -> Frames:
         chosen = self.subscription.frame
         opened, closed = self._hours()
@@ -246,5 +256,5 @@ class DayWork:
             GREEKS_MINUTE.full_name: greeks,
             CHAIN_METRICS_MINUTE.full_name: chain_metrics_minute(chain, greeks),
             OPEN_INTEREST_MINUTE.full_name: open_interest_minute(chain),
-            PREMIUM_MINUTE.full_name: premium_minute(chain, self.maths.offsets),
+            PREMIUM_MINUTE.full_name: premium_minute(chain, self.maths.offsets, self._listed),
         }

@@ -130,8 +130,8 @@ class _Session:
 def tick_gaps(entries: Iterable[Mapping[str, Any]], day: date, source: str) -> pl.DataFrame:
     """The holes of a day in the shape of `quality.tick_gaps`, by name.
 
-    - each gap the collector opened; one left open by a session that is over ends where the next
-      session was heard first
+    - each gap the collector opened, unless outside the trading hours; one left open by a session
+      that is over ends where the next session was heard first
     - `not_started`: from the open to the first frame, when the first session began after the open
     - `killed`, `stopped`: from the last frame of a session that was over before the close to the
       first frame of the next one, or to the close when the day was known to be over
@@ -178,9 +178,11 @@ def _noticed(
     for entry in entries:
         if entry["event"] != "gap_opened":
             continue
-        after = order.get(entry["session"], len(sessions)) + 1
-        ended = closed.get(entry["gap"]) or _heard_again(sessions[after:])
+        place = order.get(entry["session"], len(sessions))
         started = _time(entry["started_at"])
+        ended = closed.get(entry["gap"]) or _heard_again(sessions[place + 1 :])
+        if any(_outside(session, started, ended) for session in sessions[place : place + 1]):
+            continue
         tokens = entry["instrument_tokens"]
         yield {
             "gap": entry["gap"],
@@ -192,6 +194,12 @@ def _noticed(
             "session": entry["session"],
             "detail": entry.get("detail"),
         }
+
+
+def _outside(session: _Session, started: datetime, ended: datetime | None) -> bool:
+    """Whether a gap lies before the open or after the close."""
+    late = session.closes is not None and started >= session.closes
+    return late or (session.opens is not None and ended is not None and ended <= session.opens)
 
 
 def _not_started(sessions: Sequence[_Session]) -> Iterable[dict[str, Any]]:

@@ -30,7 +30,7 @@ HEAD_BYTES: Final = _LEAD.size + _TAIL.size
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class SpoolError(RuntimeError):
+class SpoolError(ValueError):
     """A spool that cannot be written or read; says what was found and what to do."""
 
 

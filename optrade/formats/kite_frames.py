@@ -36,7 +36,7 @@ from optrade.formats.kite_layout import (
     WORDS,
     divisors,
 )
-from optrade.tables import IST
+from optrade.tables import IST, TIMESTAMP
 from optrade.tables.raw_live import TICKS
 
 Ints = npt.NDArray[np.int64]
@@ -45,7 +45,7 @@ Places = slice | npt.NDArray[np.intp]
 Kinds = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
 
-_BATCH = 4_096
+_BATCH = 2_048
 _HEADER = 2
 _LONGEST_RUN = 256
 """Looked for at once: bounds what a frame of ever changing packets costs."""
@@ -283,12 +283,15 @@ class _Columns:
         values |= dict(zip(_WHOLE, self._whole, strict=True))
         known = self._known()
         columns = {}
-        for name, row in values.items():
-            kind = _STAMP if name in (*STAMPS, "received_at") else pa.from_numpy_dtype(row.dtype)
-            buffers = [_bitmap(known.get(name)), pa.py_buffer(row)]
-            columns[name] = pa.Array.from_buffers(kind, self.height, buffers)
-        mode = _MODES.gather(self._kinds)
-        return pl.DataFrame(pa.table(columns)).with_columns(mode).select(_COLUMNS)
+        for name in _COLUMNS:
+            if name in values:
+                row = values[name]
+                kind = pa.from_numpy_dtype(row.dtype)
+                kind = _STAMP if TICKS.schema[name] == TIMESTAMP else kind
+                buffers = [_bitmap(known.get(name)), pa.py_buffer(row)]
+                columns[name] = pa.Array.from_buffers(kind, self.height, buffers)
+        frame = pl.DataFrame(pa.table(columns))
+        return frame.insert_column(_COLUMNS.index("mode"), _MODES.gather(self._kinds))
 
     def _known(self) -> dict[str, Flags]:
         """Which values of each word were said."""

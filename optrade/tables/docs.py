@@ -21,7 +21,12 @@ MADE_BY = {
     "raw.participant_volume": "optrade/formats/participants.py",
     "raw.fii_stats": "optrade/formats/fii_stats.py",
     "raw.index_close": "optrade/formats/index_close.py",
+    "raw.instruments": "optrade/formats/kite_instruments.py",
+    "raw.tick_segments": "assets/minute_work.py",
+    "raw.ticks": "optrade/formats/kite_frames.py",
     "snapshots.chain_close": "optrade/chain/snapshot.py",
+    "snapshots.chain_minute": "optrade/chain/minute.py",
+    "snapshots.index_minute": "optrade/chain/minute.py",
     "participants.positions": "optrade/participants/positions.py",
     "participants.activity": "optrade/participants/activity.py",
     "participants.cross": "optrade/participants/cross.py",
@@ -30,6 +35,11 @@ MADE_BY = {
     "analytics.chain_metrics_close": "optrade/chain/metrics.py",
     "analytics.open_interest_close": "optrade/chain/open_interest.py",
     "analytics.premium_close": "optrade/chain/premium.py",
+    "analytics.greeks_minute": "optrade/chain/greeks.py",
+    "analytics.chain_metrics_minute": "optrade/chain/metrics.py",
+    "analytics.open_interest_minute": "optrade/chain/open_interest.py",
+    "analytics.premium_minute": "optrade/chain/premium.py",
+    "quality.tick_gaps": "resources/journal.py",
 }
 """The module that makes a table's rows (of the bhavcopy, in the format in use today)."""
 

@@ -27,8 +27,7 @@ _LONGEST_WAIT = 1.0
 class Collector:
     """Collects sessions of the calendar, one after the other, into the spool of one market.
 
-    `enter` gives a broker with a valid session or raises `TokenExpired` or another
-    `BrokerError`;
+    `enter` gives a broker with a valid session or raises `TokenExpired` or another `BrokerError`.
     `report` is told every journal entry, and `waiting` (with `until`) between sessions.
     """
 

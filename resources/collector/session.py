@@ -26,7 +26,7 @@ from resources.collector.prepare import JOURNAL, bury, deal, prepare, told
 from resources.collector.sockets import Sockets
 from resources.collector.watch import Seen, Watch
 from resources.journal import Entry, Journal, JournalError
-from resources.kite.errors import BrokerError, TokenExpired
+from resources.kite.errors import BrokerError, SessionUnreadable, TokenExpired
 from resources.settings import Settings
 from resources.spool import SpoolError, SpoolWriter, microseconds, moment
 
@@ -173,7 +173,7 @@ class Session:
             if self._sockets is None:
                 self._subscribe(broker)
             self._access = broker.access
-        except TokenExpired as error:
+        except (TokenExpired, SessionUnreadable) as error:
             self._dead(str(error))
             self._without("token_expired", str(error))
         except (BrokerError, InputRefused) as error:

@@ -21,7 +21,6 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from optrade.calendar import IST
-from optrade.simulation import SimulationError
 from resources.kite.access import SIMULATED_KEY
 from resources.kite_exchange.state import USER_ID, Asked, BrokerState, Market, Refusal
 
@@ -195,10 +194,10 @@ class _Rest:
             text = f"interval exceeds max limit: {most_days} days"
             raise Refusal(400, "InputException", text)
         until = min(end + _MINUTE - timedelta(microseconds=1), self._state.clock.now())
-        try:
-            minutes = self._market.candles(int(request.path_params["token"]), start, until)
-        except (SimulationError, ValueError) as error:
-            raise Refusal(400, "InputException", "invalid token") from error
+        token = _tokens(self._state.dump()).get(request.path_params["token"])
+        if token is None:
+            raise Refusal(400, "InputException", "invalid token")
+        minutes = self._market.candles(token, start, until)
         candles = _merged(minutes.filter(pl.col("at") <= end), every)
         if query.get("oi") != "1":
             candles = candles.drop("oi_units")

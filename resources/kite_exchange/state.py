@@ -40,8 +40,7 @@ class Market(Protocol):
     def candles(self, token: int, start: datetime, end: datetime) -> pl.DataFrame:
         """Minute candles from `start`, the last one as far as `end` goes.
 
-        Columns: at, open, high, low, close, volume_units, oi_units. Raises `SimulationError` for
-        a token that is not listed.
+        Columns: at, open, high, low, close, volume_units, oi_units.
         """
 
 

@@ -277,3 +277,15 @@ def test_any_story_makes_rows_of_the_table(
     assert frame["gap"].is_unique().all()
     assert frame.filter(pl.col("ended_at") < pl.col("started_at")).is_empty()
     assert set(frame["cause"]) <= set(GAP_CAUSES)
+
+
+def test_what_the_collector_noticed_outside_the_hours_is_no_hole() -> None:
+    outside = [
+        opened("a", "a-1", "09:01:00", "connection_lost"),
+        closed("a", "a-1", "09:01:02"),
+        opened("a", "a-2", "15:32:00", "connection_lost"),
+        opened("a", "a-3", "09:14:00", "mute_socket"),
+        closed("a", "a-3", "09:16:00"),
+    ]
+    assert holes([*GOOD, *outside]) == [("mute_socket", "09:14:00", "09:16:00")]
+    assert len(holes(outside)) == 3  # Nothing tells the hours.
