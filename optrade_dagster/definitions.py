@@ -38,6 +38,9 @@ from resources.recordings import Recordings
 from resources.settings import Settings, load_settings
 from resources.simulator import read_marker
 
+SIMULATED_AHEAD = 5
+"""Sessions after the last published one that a simulated broker may play."""
+
 
 def build_graph(settings: Settings) -> Graph:
     """What all assets share, from the settings."""
@@ -47,11 +50,13 @@ def build_graph(settings: Settings) -> Graph:
 
 
 def _span(settings: Settings, calendar: TradingCalendar) -> tuple[date, date]:
-    """The days that get a partition: a simulated exchange's own, or all until after today."""
+    """The days that get a partition: a simulated exchange's own and the next, or all so far."""
     if settings.market == "simulated" and Path(settings.archive_url).is_dir():
         marker = read_marker(Path(settings.archive_url))
         if marker is not None:
-            return date.fromisoformat(marker["first"]), date.fromisoformat(marker["last"])
+            last = date.fromisoformat(marker["last"])
+            following = calendar.sessions(last, calendar.last)[: 1 + SIMULATED_AHEAD]
+            return date.fromisoformat(marker["first"]), following[-1]
     today = datetime.now(ZoneInfo(IST)).date()
     return calendar.first, horizon(calendar, min(max(today, calendar.first), calendar.last))
 

@@ -10,9 +10,9 @@ ends the part gently, `kill` at once, and the end of input, which also comes whe
 was killed, means `stop`. It writes the command's process id to standard output; the command's
 own output goes to the guard's standard error.
 
-Ending is gentle first: an interrupt (Ctrl-C) to the command alone, which knows best how to end
-its children; after `<interrupt>` seconds, or when it has ended, a termination signal to all that
-is left; after `<terminate>` more seconds a kill. On Linux the guard adopts what its descendants
+Ending is gentle first: an interrupt as by Ctrl-C at a terminal, to the command's process group;
+after `<interrupt>` seconds, or when the command has ended, a termination signal to all that is
+left; after `<terminate>` more seconds a kill. On Linux the guard adopts what its descendants
 leave behind, so that "all" is exact; elsewhere it is the command's process group (macOS) or tree
 (Windows).
 """
@@ -113,7 +113,10 @@ class Guarded:
 
     def _ask(self) -> None:
         with contextlib.suppress(OSError):  # It has just ended.
-            os.kill(self.child.pid, _INTERRUPT)
+            if _WINDOWS:
+                os.kill(self.child.pid, _INTERRUPT)
+            else:
+                os.killpg(self.child.pid, _INTERRUPT)
 
     def _send_all(self, number: int) -> list[int]:
         """Signal all that is left; gives their ids (on Windows only once, by `taskkill`)."""

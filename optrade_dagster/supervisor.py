@@ -59,10 +59,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds a part gets to end after an interrupt, then after a termination signal."""
+    """Seconds a part gets to end after an interrupt, then after a termination signal.
 
-    interrupt: float = 15.0
-    terminate: float = 5.0
+    Dagster's daemon would wait for a sensor that waits for news, up to a minute; runs note that
+    they were ended within a second or two.
+    """
+
+    interrupt: float = 6.0
+    terminate: float = 4.0
 
 
 def answers(port: int) -> Callable[[], bool]:
@@ -258,7 +262,7 @@ class _Watched:
             self._warn(f"failed with {how}; see {part.log}", exit_code=code)
         elif (wait := self._backoff.after_crash(now, now - self._began)) is None:
             self.failed = True
-            self.outcome = f"[bold red]given up[/], {how}; see {escape(str(part.log))}"
+            self.outcome = f"[bold red]given up[/], {self.outcome}; see {escape(str(part.log))}"
             self._warn(
                 f"given up: {MOST_CRASHES} crashes within {CRASH_SECONDS:.0f} s, the last with "
                 f"{how}. Its output says why: {part.log}",

@@ -58,22 +58,22 @@ def packet(mode: str, token: int, fields: Mapping[str, Any]) -> bytes:
     return packets(mode, columns | {"instrument_token": [token]}).tobytes()
 
 
-def frame(packets_: Sequence[bytes] | Bytes) -> bytes:
+def frame(packets: Sequence[bytes] | Bytes) -> bytes:
     """One frame of these packets: a sequence of bytes, or packets of one mode as rows.
 
     Raises `ValueError` for more packets than a frame can count.
     """
-    if len(packets_) >= _MOST_PACKETS:
+    if len(packets) >= _MOST_PACKETS:
         raise ValueError(
-            f"{len(packets_):,} packets for one frame; it counts to {_MOST_PACKETS - 1:,}. "
+            f"{len(packets):,} packets for one frame; it counts to {_MOST_PACKETS - 1:,}. "
             "Send several frames."
         )
-    count = len(packets_).to_bytes(2, "big")
-    if isinstance(packets_, np.ndarray):
-        length = np.frombuffer(packets_.shape[1].to_bytes(2, "big"), np.uint8)
-        headers = np.broadcast_to(length, (len(packets_), 2))
-        return count + np.hstack([headers, packets_]).tobytes()
-    return count + b"".join(len(one).to_bytes(2, "big") + one for one in packets_)
+    count = len(packets).to_bytes(2, "big")
+    if isinstance(packets, np.ndarray):
+        length = np.frombuffer(packets.shape[1].to_bytes(2, "big"), np.uint8)
+        headers = np.broadcast_to(length, (len(packets), 2))
+        return count + np.hstack([headers, packets]).tobytes()
+    return count + b"".join(len(one).to_bytes(2, "big") + one for one in packets)
 
 
 def _fitting(word: str, values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint32]:

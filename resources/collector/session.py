@@ -106,7 +106,8 @@ class Session:
             while not self._stop.is_set() and self._clock.now() < self._hours.ends:
                 self._step()
                 self._stop.wait(PAUSE_SECONDS)
-            reason = "stopped" if self._stop.is_set() else "closed"
+            if self._clock.now() >= (self._hours.closes or self._hours.ends):
+                reason = "closed"
         finally:
             self._end(reason)
         return reason

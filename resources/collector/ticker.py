@@ -78,7 +78,7 @@ class Line:
         self._listener.heard(self, payload, is_binary)
 
     def _closed(self, _: _Ticker, code: int | None, reason: object) -> None:
-        self._why = (code, str(reason))
+        self._why = (code, str(reason or "the broker closed it"))
 
     def _over(self, _: _Ticker) -> None:
         self._listener.over(self, *self._why)
@@ -104,6 +104,7 @@ class _Ticker(KiteTicker):  # type: ignore[misc]
         """Dial; in the reactor's thread."""
         headers = {"X-Kite-Version": "3"}
         self._create_connection(self.socket_url, useragent=self._user_agent(), headers=headers)
+        self.factory.noisy = False
         host = self.factory.host
         context = ssl.optionsForClientTLS(host, _trusted()) if self.factory.isSecure else None
         self._connector = connectWS(self.factory, context, timeout=self.connect_timeout)

@@ -42,14 +42,16 @@ class Seen:
 class Watch:
     """Remembers when each instrument moved last by exchange time; for one thread.
 
-    Watched are indices, the nearest future and the options near the money of the nearest expiry:
-    what else stands still may do so for want of interest.
+    Watched are indices with listed contracts, the nearest future and the options near the money
+    of the nearest expiry: what else stands still may do so for want of interest.
     """
 
     def __init__(self, subscription: pl.DataFrame, day: date, silent_seconds: float) -> None:
         kind = pl.col("kind")
         nearest = pl.col("expiry") == pl.col("expiry").min().over("kind", "underlying")
-        steady = subscription.filter(kind.is_in(["index", "vix"]) | ((kind == "future") & nearest))
+        listed = subscription.filter(kind.is_in(["option", "future"]))["underlying"].unique()
+        index = (kind == "index") & pl.col("underlying").is_in(listed.implode())
+        steady = subscription.filter(index | (kind == "vix") | ((kind == "future") & nearest))
         self._steady = steady["instrument_token"].to_list()
         self._options = subscription.filter((kind == "option") & nearest).with_columns(
             trade_date=day

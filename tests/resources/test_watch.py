@@ -21,21 +21,26 @@ from resources.spool_segments import HEADER, record_head
 DAY = date(2026, 1, 23)
 T0 = datetime(2026, 1, 23, 10, 0, tzinfo=IST)
 INDEX, FUTURE = 256265, 1000
+UNLISTED = 265
+"""An index without contracts: the broker sends nothing of it."""
 NEAREST, LATER = date(2026, 1, 27), date(2026, 2, 3)
 STRIKES = tuple(range(24_700, 25_350, 50))
 
 
 def subscription() -> pl.DataFrame:
     """An index, a future, and calls of two expiries: 2000 + n and 3000 + n in the order."""
-    rows = [(INDEX, "index", None, None), (FUTURE, "future", NEAREST, None)]
+    rows = [
+        (INDEX, "index", None, None, "NIFTY"),
+        (UNLISTED, "index", None, None, "SENSEX"),
+        (FUTURE, "future", NEAREST, None, "NIFTY"),
+    ]
     for expiry, base in ((NEAREST, 2000), (LATER, 3000)):
-        rows += [(base + n, "option", expiry, float(s)) for n, s in enumerate(STRIKES)]
-    columns = ["instrument_token", "kind", "expiry", "strike"]
-    found = pl.DataFrame(rows, {name: SCHEMA[name] for name in columns}, orient="row")
-    return found.with_columns(underlying=pl.lit("NIFTY"))
+        rows += [(base + n, "option", expiry, float(s), "NIFTY") for n, s in enumerate(STRIKES)]
+    columns = ["instrument_token", "kind", "expiry", "strike", "underlying"]
+    return pl.DataFrame(rows, {name: SCHEMA[name] for name in columns}, orient="row")
 
 
-ALL = tuple(subscription()["instrument_token"])
+ALL = tuple(token for token in subscription()["instrument_token"] if token != UNLISTED)
 NEAR = {2000 + n for n, strike in enumerate(STRIKES) if abs(strike - 25_000) <= 100}
 
 
