@@ -220,7 +220,9 @@ class LakeIOManager(dg.IOManager):
         """By upstream asset, the data version of each date that was read: its content's hash."""
         versions: dict[str, dict[date, str]] = {}
         for dep in context.asset_spec.deps:
-            table = TABLES[".".join(dep.asset_key.path)]
+            table = TABLES.get(".".join(dep.asset_key.path))
+            if table is None:  # Not a table of the lake, such as the broker's session.
+                continue
             versions[dep.asset_key.to_user_string()] = {
                 day: content_hash(files[0])
                 for day, files in self.lake.lake.live_files(table).items()

@@ -81,8 +81,13 @@ def _stored(table: Table, column: Column, values: pl.Series) -> pa.Array:
 
 def _exact(table: Table, column: Column, values: pl.Series) -> pa.Array:
     """Floats as numbers with the declared decimals, which read back as the same floats."""
-    floats, absent, scale = values.to_numpy(), values.is_null().to_numpy(), 10**column.decimals
-    whole = np.rint(np.where(absent, 0.0, floats * scale))
+    floats, absent, scale = (
+        values.to_numpy(),
+        values.is_null().to_numpy(),
+        10 ** (column.decimals or 0),
+    )
+    with np.errstate(over="ignore"):
+        whole = np.rint(np.where(absent, 0.0, floats * scale))
     # Not by Polars, which multiplies by the reciprocal and misses the nearest float.
     wrong = ~absent & ((whole / scale != floats) | (abs(whole) >= _EXACT_BELOW))
     if wrong.any():

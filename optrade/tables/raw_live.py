@@ -6,6 +6,8 @@ Does not belong here: the exchange's daily files (see `raw`), anything computed 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 
 from optrade.tables.common import (
@@ -82,6 +84,11 @@ TICK_SEGMENTS = Table(
 )
 
 
+def _paise(name: str, description: str, *, nullable: bool = True, ge: float | None = 0) -> Column:
+    """A price that the feed tells in whole paise."""
+    return replace(price(name, description, nullable=nullable, ge=ge), decimals=2)
+
+
 def _depth() -> tuple[Column, ...]:
     columns: list[Column] = []
     for side, word_ in (("bid", "buyers"), ("ask", "sellers")):
@@ -89,7 +96,7 @@ def _depth() -> tuple[Column, ...]:
             tail = "" if level == 1 else f"_{level}"
             place = "Best" if level == 1 else f"Level {level}"
             columns += [
-                price(f"{side}{tail}", f"{place} price of {word_}; null where nobody stands"),
+                _paise(f"{side}{tail}", f"{place} price of {word_}; null where nobody stands"),
                 count(f"{side}{tail}_units", f"{place}: units wanted", "units", nullable=True),
                 count(f"{side}{tail}_orders", f"{place}: orders", "orders", nullable=True),
             ]
@@ -102,6 +109,7 @@ TICKS = Table(
     row="one packet of the broker's feed: what it said of one instrument at one moment",
     method=(
         "Kite websocket packets, decoded. Prices are signed and over the segment's divisor. "
+        "They have two decimals at most: what is quoted finer (currencies) is refused. "
         "Null is what the packet's kind does not carry; `exchange_at` has whole seconds."
     ),
     columns=(
@@ -111,16 +119,16 @@ TICKS = Table(
         stamp("exchange_at", "The exchange's stamp; null in ltp and quote packets", nullable=True),
         stamp("received_at", "Arrival of its frame at the collector"),
         word("mode", "Kind of packet", *TICK_MODES),
-        price("last_price", "Last trade (index: value in points)", ge=None, nullable=False),
+        _paise("last_price", "Last trade (index: value in points)", ge=None, nullable=False),
         count("last_units", "Units of the last trade", "units", nullable=True),
-        price("average_price", "The exchange's VWAP of the day so far"),
+        _paise("average_price", "The exchange's VWAP of the day so far"),
         count("volume_units", "Traded today so far", "units", nullable=True),
         count("buy_units", "Units wanted by buyers, whole book", "units", nullable=True),
         count("sell_units", "Units offered by sellers, whole book", "units", nullable=True),
-        price("open", "First trade of the day", ge=None),
-        price("high", "Highest trade of the day", ge=None),
-        price("low", "Lowest trade of the day", ge=None),
-        price("close", "Closing price of the day before", ge=None),
+        _paise("open", "First trade of the day", ge=None),
+        _paise("high", "Highest trade of the day", ge=None),
+        _paise("low", "Lowest trade of the day", ge=None),
+        _paise("close", "Closing price of the day before", ge=None),
         real("change", "Index packets: change since the day before", "points"),
         stamp("last_trade_at", "The exchange's stamp of the last trade", nullable=True),
         count("oi_units", "Open interest", "units", nullable=True),

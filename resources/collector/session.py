@@ -191,9 +191,10 @@ class Session:
 
     def _without(self, cause: str, detail: str) -> None:
         """Before the first connection the whole day is missing, once the session has opened."""
-        opens = self._hours.opens or self._started
-        if self._sockets is None and self._clock.now() >= opens:
-            self._gaps.open(_LOGIN, cause, max(opens, self._started), 0, None, detail)
+        now, begins = self._clock.now(), max(self._hours.opens or self._started, self._started)
+        if self._sockets is None and now >= begins:
+            started = begins if self._gaps.cause(_LOGIN) is None else now
+            self._gaps.open(_LOGIN, cause, started, 0, None, detail)
 
     def _subscribe(self, broker: Broker) -> None:
         settings = self._settings.collector

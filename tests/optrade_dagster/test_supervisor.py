@@ -302,6 +302,19 @@ def test_the_wait_doubles_until_health_and_five_in_a_minute_are_too_many() -> No
     assert [late.after_crash(at * 15.1, 1.0) for at in range(5)] == [1, 2, 4, 8, 16]
 
 
+def test_the_page_tells_the_true_waits() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "logs.md").read_text(encoding="utf-8")
+    patience = Patience()
+    for words in (
+        f"1, 2, 4 … {supervisor._LONGEST_WAIT:.0f} s; after {supervisor.HEALTHY_SECONDS:.0f} s of",
+        (
+            f"after {patience.interrupt:.0f} s what is left gets SIGTERM, after "
+            f"{patience.terminate:.0f} more SIGKILL"
+        ),
+    ):
+        assert words in page, words
+
+
 def supervise(orders: dict[str, object]) -> int:
     from resources import logs  # noqa: PLC0415
 

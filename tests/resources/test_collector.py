@@ -403,6 +403,7 @@ def test_without_a_login_the_day_is_missing_and_somebody_is_told_once(desk: Open
     first, second = at.gaps().filter(pl.col("cause") != "stopped").to_dicts()
     assert (first["cause"], first["started_at"]) == ("token_expired", OPENS)
     assert (second["cause"], second["detail"]) == ("refused", "no answer")
+    assert first["ended_at"] == second["started_at"] < second["ended_at"]
 
 
 def test_nobody_answers_at_all(desk: Open) -> None:
