@@ -55,7 +55,7 @@ MINUTE_TABLES = tuple(table for table, _ in LINEAGE)
 KITE_SESSION = dg.AssetKey(["raw", "kite_session"])
 
 
-def kite_session() -> dg.AssetSpec:
+def kite_session(graph: Graph) -> dg.AssetSpec:
     """The broker's session, which no run makes: its observations are its logins and refusals."""
     return dg.AssetSpec(
         KITE_SESSION,
@@ -63,7 +63,7 @@ def kite_session() -> dg.AssetSpec:
         description="The login that collecting depends on. It dies at 06:00 every day; `optrade "
         "login` makes a new one. Every login, refusal, expiry and due renewal is an observation.",
         owners=[OWNER],
-        kinds={"python"},
+        kinds=graph.kinds - {"polars", "duckdb"} | {"python"},
     )
 
 

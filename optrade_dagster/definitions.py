@@ -121,7 +121,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             build_raw(graph),
             *(build_asset(graph, recipe) for recipe in recipes),
             build_minutes(graph, maths),
-            kite_session(),
+            kite_session(graph),
         ],
         asset_checks=[build_checks(graph, table) for table in tables],
         jobs=[job, minutes, day_closed],

@@ -135,11 +135,11 @@ def run_parts(
 
 
 def _end_all(watched: Sequence[_Watched], asked: list[int], console: Console) -> None:
+    heard = min(len(asked), 1)
     if any(one.process for one in watched):
-        console.print("Ending all parts (Ctrl-C again kills them) …")
+        console.print("Ending all parts (Ctrl-C now kills them) …")
     for one in watched:
         one.ask("stop")
-    heard = max(len(asked), 1)
     while any(one.process for one in watched):
         time.sleep(_LOOK_SECONDS)
         if len(asked) > heard:

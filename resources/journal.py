@@ -30,7 +30,7 @@ _SHOWN = 200
 _EARLY = ("killed", "stopped")
 
 
-class JournalError(RuntimeError):
+class JournalError(ValueError):
     """A journal that cannot be written; says why and what to do."""
 
 

@@ -263,7 +263,7 @@ class IntradayMarket:
         """Minutes of one instrument, in rupees and units; 0 before its first trade."""
         at = np.minimum(starts[:, None] + np.arange(1, MINUTE + 1), ends[:, None])
         if row >= len(self._c):
-            half_seconds = np.stack([at - 0.5, at], axis=2).reshape(len(at), 2 * MINUTE)
+            half_seconds = np.stack([at - 0.5, at], axis=2).reshape(len(at), 2 * at.shape[1])
             points = self._levels.points[row - len(self._c)]
             inside = points[self._levels.at(np.minimum(half_seconds, ends[:, None]))]
             opened = points[self._levels.at(starts)]

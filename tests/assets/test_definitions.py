@@ -9,7 +9,9 @@ import dagster as dg
 import pytest
 
 from assets.building import OWNER
+from assets.minutes import KITE_SESSION
 from optrade.quality import rules_for
+from optrade.tables import TABLES
 from optrade_dagster.definitions import build_defs
 from resources.settings import Settings
 
@@ -30,6 +32,11 @@ def real(nowhere):
 
 
 @pytest.fixture(scope="module")
+def tables():
+    return tuple(TABLES.values())
+
+
+@pytest.fixture(scope="module")
 def assets(simulated):
     graph = simulated.resolve_asset_graph()
     return {key: graph.get(key) for key in graph.get_all_asset_keys()}
@@ -43,7 +50,9 @@ def test_loading_makes_nothing_and_needs_nothing(real, simulated, nowhere):
 
 
 def test_there_is_one_asset_per_declared_table(assets, tables):
-    assert set(assets) == {dg.AssetKey(table.asset_path) for table in tables}
+    declared = {dg.AssetKey(table.asset_path) for table in tables}
+    assert set(assets) == declared | {KITE_SESSION}  # the one nothing materializes
+    assert not assets[KITE_SESSION].is_materializable
 
 
 def test_every_asset_says_what_it_is(assets, tables):
@@ -95,7 +104,8 @@ def test_every_rule_stands_in_a_check_with_its_remedy(simulated, tables):
 
 
 def test_partitions_are_the_exchange_s_sessions(assets):
-    (names,) = {tuple(a.partitions_def.get_partition_keys()) for a in assets.values()}
+    of_tables = [asset for key, asset in assets.items() if key != KITE_SESSION]
+    (names,) = {tuple(asset.partitions_def.get_partition_keys()) for asset in of_tables}
     days = [date.fromisoformat(name) for name in names]
     assert days == sorted(set(days))
     assert days[0] == date(2000, 6, 12)
@@ -122,6 +132,9 @@ def test_computed_tables_depend_on_what_they_are_made_of(assets):
         "snapshots.chain_close",
         "analytics.greeks_close",
     }
+    assert above("raw.ticks") == {"raw.tick_segments", "raw.instruments"}
+    assert above("snapshots.chain_minute") == {"raw.ticks", "snapshots.index_minute"}
+    assert above("raw.tick_segments") == {"raw.kite_session"}
     assert above("participants.activity") == {"raw.participant_oi", "raw.participant_volume"}
 
 

@@ -181,7 +181,7 @@ def test_a_second_ctrl_c_does_not_wait(stage: Stage) -> None:
     assert stage.process is not None
     assert stage.process.stdout is not None
     for line in stage.process.stdout:
-        if "Ctrl-C again kills" in line:
+        if "Ctrl-C now kills" in line:
             break
     code, output = stage.end(signal.SIGINT)
     assert code == 0, output

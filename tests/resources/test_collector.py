@@ -89,6 +89,7 @@ class Market:
         self.clock, self.connections = clock, list[Heard]()
         self.good_token, self.status, self.mute = "good", 403, threading.Event()
         self.refusals, self.serial = 0, count()
+        self.behind, self.stale = timedelta(0), set[int]()
         self.server: Server = serve(
             self._serve,
             "127.0.0.1",
@@ -142,9 +143,10 @@ class Market:
     def payload(self, number: int) -> bytes:
         if number % 7 == 0:
             return HEARTBEAT
-        fields = {"last_price": 100 + number % 50, "exchange_at": self.clock.now()}
+        fields = {"last_price": 100 + number % 50, "exchange_at": self.clock.now() - self.behind}
         index = packet("index_full", 256265, fields | {"last_price": 25_000})
-        return frame([index, *(packet("full", token, fields) for token in OPTIONS)])
+        moving = [token for token in OPTIONS if token not in self.stale]
+        return frame([index, *(packet("full", token, fields) for token in moving)])
 
 
 class FakeBroker:
@@ -433,6 +435,34 @@ def test_texts_are_kept_and_an_error_about_the_token_is_understood(desk: Open) -
     at.finish()
     assert [entry["message"] for entry in at.events("text")] == texts
     assert [text for text in texts if text.encode() not in at.kept()] == []
+
+
+def test_stamps_that_stand_still_or_are_off_are_noticed(desk: Open) -> None:
+    at = desk(silent_seconds=1)
+    at.wait_for("connected")
+    at.hear_more()
+    at.market.stale, at.market.behind = {OPTIONS[4]}, timedelta(seconds=30)
+    at.wait_for("clock_skew")
+    at.market.behind = timedelta(0)
+    at.wait(
+        lambda: any(
+            OPTIONS[4] in (e["instrument_tokens"] or ())
+            for e in at.entries
+            if e["event"] == "gap_opened"
+        )
+    )
+    at.market.stale = set()
+    at.wait_for("clock_skew", 2)
+    at.wait(lambda: at.events("gap_closed"))
+    at.finish()
+    first, second = at.events("clock_skew")
+    assert (first["skewed"], second["skewed"]) == (True, False)
+    assert 29 < first["seconds"] < 32
+    silent = pl.col("instrument_tokens") == str(OPTIONS[4])
+    (gap,) = at.gaps().filter(silent).to_dicts()
+    assert (gap["cause"], gap["instruments"]) == ("silent_instrument", 1)
+    assert gap["detail"] == "NIFTY2612725000CE stands still while others move"
+    assert gap["ended_at"] is not None
 
 
 def test_frames_that_the_spool_refuses_are_a_hole(
