@@ -145,8 +145,8 @@ def measure(home: Path, seconds: float, rate: float, per_frame: int) -> bool:
     stop.set()
     thread.join()
     sender.join(10)
-    kept, kept_crc, size = heard(next((home / "simulated" / "spool").iterdir()))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    kept, kept_crc, size = heard(next((home / "simulated" / "spool").iterdir()))
     print("| what | measured | target |\n|---|---:|---:|")
     for row in (
         ("seconds", f"{wall:,.0f}", ""),

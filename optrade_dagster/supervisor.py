@@ -157,8 +157,13 @@ def _noted_signals(asked: list[int]) -> Iterator[None]:
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
     taken = {number: old for number, old in before.items() if old is not signal.SIG_IGN}
+
+    def note(number: int, _: object) -> None:
+        if number not in asked or number in {signal.SIGINT, signal.SIGTERM}:
+            asked.append(number)  # A closing terminal may say so twice and means it once.
+
     for number in taken:
-        signal.signal(number, lambda number, _: asked.append(number))
+        signal.signal(number, note)
     try:
         yield
     finally:

@@ -116,7 +116,10 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         provenance = {"run_id": run_id, "code_versions": dict(code_versions)}
         commit = self.lake.commit(slices, author=f"dagster run {run_id}", provenance=provenance)
         for part in slices:
-            self._remember(part.table, part.frame)
+            if part.parts is None:
+                self._remember(part.table, part.frame)
+            else:  # A part is not its date: what the run reads next comes from the lake.
+                self._frames.pop(part.table.full_name, None)
         return commit
 
     def _remember(self, table: Table, frame: pl.DataFrame) -> None:

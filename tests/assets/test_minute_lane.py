@@ -14,6 +14,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from assets import minute_work
 from optrade.simulation.kite_packets import HEARTBEAT, frame, packet
 from optrade.subscription import SCHEMA, Subscription
 from optrade.tables import IST, TABLES
@@ -182,6 +183,21 @@ def test_minutes_appear_as_segments_are_sealed_and_the_last_state_is_that_of_one
     for name, rows in grown.items():
         assert rows.equals(at_once[name]), name
     assert grown["raw.ticks"].height == 9 * (60 * MINUTE_COUNT - 1)
+
+
+def test_a_day_that_is_caught_up_in_batches_is_the_same(tmp_path_factory, monkeypatch):
+    states = []
+    for size in (10, 1):
+        monkeypatch.setattr(minute_work, "BATCH_SEGMENTS", size)
+        with dg.DagsterInstance.ephemeral() as instance:
+            other = Market(tmp_path_factory.mktemp("batches"), instance)
+            other.begin()
+            for minute in range(MINUTE_COUNT):
+                other.seal(minute, whole_day(minute))
+            assert other.run().success
+            states.append(other.everything())
+    for name, rows in states[0].items():
+        assert rows.equals(states[1][name]), name
 
 
 def test_the_numbers_are_those_of_the_feed(market, reading):
