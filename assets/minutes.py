@@ -9,15 +9,15 @@ the tables does the whole day again for those.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from assets.building import OWNER, Graph, asset_spec_arguments, gate, report_refusals
-from assets.checks import CheckEvent, check_spec, judge, kinds_of, rules_by_kind, summary
+from assets.building import CONTRACT, OWNER, Graph, asset_spec_arguments, report_refusals
+from assets.checks import CheckEvent, Verdict, check_spec, judge, kinds_of, rules_by_kind, summary
 from assets.minute_work import Batch, DayWork, Frames, Maths
 from assets.partitions import dates_of
 from optrade.quality import Inputs
@@ -105,7 +105,7 @@ def build_minutes(graph: Graph, maths: Maths) -> dg.AssetsDefinition:
         again = config.again or TICK_SEGMENTS not in chosen
         for day in dates_of(context.partition_keys):
             work = DayWork(graph, context.resources.lake, recordings.day(day), maths)
-            yield from _outputs(context, _do(context, graph, work, Done(day, chosen), again=again))
+            yield from _outputs(context, _do(context, work, Done(day, chosen), again=again))
 
     return minutes
 
@@ -120,24 +120,26 @@ class Done:
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     last: Frames = field(default_factory=dict)
+    guarded: dict[str, list[Verdict]] = field(default_factory=dict)
 
 
 def _key(table: Table) -> dg.AssetKey:
     return dg.AssetKey(table.asset_path)
 
 
-def _do(
-    context: dg.AssetExecutionContext, graph: Graph, work: DayWork, done: Done, *, again: bool
-) -> Done:
-    _commit(context, graph, work, done, Batch(work.once(), (), ()))
-    for batch in work.batches(work.new_segments(again=again)):
-        _commit(context, graph, work, done, batch)
+def _do(context: dg.AssetExecutionContext, work: DayWork, done: Done, *, again: bool) -> Done:
+    once = work.once()
+    names = work.new_segments(again=again)
+    if INSTRUMENTS.full_name in once or not names:  # The dump says which options are listed.
+        _commit(context, work, done, Batch(once, (), ()))
+        once = {}
+    for batch in work.batches(names):
+        _commit(context, work, done, replace(batch, frames=once | batch.frames))
+        once = {}
     return done
 
 
-def _commit(
-    context: dg.AssetExecutionContext, graph: Graph, work: DayWork, done: Done, batch: Batch
-) -> None:
+def _commit(context: dg.AssetExecutionContext, work: DayWork, done: Done, batch: Batch) -> None:
     """Hold a batch against the blocking rules, then commit what stands in one transaction."""
     lake: LakeResource = context.resources.lake
     slices = []
@@ -145,16 +147,14 @@ def _commit(
         table = TABLES[name]
         if table not in done.chosen:
             continue
-        accepted, refused = gate(table, frame, graph.calendar)
-        if refused:
-            done.refused[name] = refused[work.day]
+        if not _accepted(done, table, frame):
             continue
         parts = batch.parts(table)
-        if accepted.height or parts or table is TICK_GAPS:
+        if frame.height or parts or table is TICK_GAPS:
             slices.append(
-                Slice(table, (work.day,), accepted, empties_dates=table is TICK_GAPS, parts=parts)
+                Slice(table, (work.day,), frame, empties_dates=table is TICK_GAPS, parts=parts)
             )
-        done.last[name] = accepted
+        done.last[name] = frame
     commit = lake.commit(
         slices,
         run_id=context.run.run_id,
@@ -169,6 +169,21 @@ def _commit(
     for name in ("snapshots.chain_minute", "snapshots.index_minute"):
         if batch.minutes and name in batch.frames:
             done.notes[name] = {"last_minute": batch.minutes[-1].strftime("%H:%M")}
+
+
+def _accepted(done: Done, table: Table, frame: pl.DataFrame) -> bool:
+    """Hold a table's rows against its blocking rules; what breaks one is refused."""
+    rules = rules_by_kind(table)[CONTRACT]
+    inputs = Inputs({table.full_name: frame}, [done.day])
+    done.guarded[table.full_name] = judge(rules, inputs, [done.day]) if frame.height else []
+    broken = [v for v in done.guarded[table.full_name] if v["passed"] is False]
+    if broken:
+        done.refused[table.full_name] = "\n".join(
+            f"{table.full_name} {done.day}: rule {v['rule'].name} found {v['detail']}: "
+            f"{v['sample']}. {v['rule'].remedy}"
+            for v in broken
+        )
+    return not broken
 
 
 def _outputs(context: dg.AssetExecutionContext, done: Done) -> Iterator[Any]:
@@ -196,9 +211,12 @@ def _verdicts(done: Done, selected: Collection[dg.AssetCheckKey]) -> Iterator[Ch
         for kind in kinds_of(table):
             if dg.AssetCheckKey(_key(table), kind.name) not in selected:
                 continue
-            rules = [r for r in grouped[kind.name] if set(r.needs) <= set(frames)]
-            verdicts = judge(rules, inputs, [done.day]) if table.full_name in frames else []
-            refusal = done.refused.get(table.full_name) if kind.name == "contract" else None
+            if kind.name == CONTRACT:
+                verdicts = done.guarded[table.full_name]
+            else:
+                rules = [r for r in grouped[kind.name] if set(r.needs) <= set(frames)]
+                verdicts = judge(rules, inputs, [done.day]) if table.full_name in frames else []
+            refusal = done.refused.get(table.full_name) if kind.name == CONTRACT else None
             yield from summary(
                 _key(table), kind, verdicts, {done.day: refusal} if refusal else {}, ranged=False
             )

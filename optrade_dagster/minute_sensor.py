@@ -119,6 +119,7 @@ def _unheld(lake: LakeResource, recorded: RecordedDay, sealed: list[str]) -> set
 
 
 def _ended(recorded: RecordedDay) -> bool:
-    """Whether the collector's last word of the day is that its session ended."""
+    """Whether the collector's last word of the day is that the session closed."""
     journal = recorded.journal()
-    return bool(journal) and journal[-1]["event"] == "session_ended"
+    last = journal[-1] if journal else {}
+    return last.get("event") == "session_ended" and last.get("reason") == "closed"

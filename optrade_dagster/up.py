@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time as real_time
+import uuid
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
@@ -17,6 +18,7 @@ from optrade.calendar import load_calendar
 from optrade_dagster.home import ensure_home, open_lake, workspace_file
 from optrade_dagster.printing import print_frame
 from optrade_dagster.supervisor import Part, answers, run_parts
+from resources.logs import bind, compress_old, configure_logging
 from resources.settings import Settings
 from resources.simulator import next_session
 
@@ -105,11 +107,20 @@ def run_up(settings: Settings, console: Console, port: int, session: Session | N
         console.print(
             "No OPTRADE_KITE__API_KEY is set: nothing is collected live, the exchange's files are."
         )
+    _begin_logs(settings)
     return run_parts(market_parts(settings, port, session), console)
+
+
+def _begin_logs(settings: Settings) -> None:
+    """This command's log, with a trace id that its parts inherit; old logs are packed."""
+    configure_logging(settings, "up", terminal=False)
+    bind(trace_id=uuid.uuid4().hex[:16])
+    compress_old(settings.log_root, settings.logging.compress_after_days)
 
 
 def run_live_demo(settings: Settings, console: Console, session: Session, minutes: int) -> bool:
     """Play a session until so many minutes are in the lake; whether they came in time."""
+    _begin_logs(settings)
     seen = _Seen(settings, session.day, minutes)
     console.print(
         f"\n[bold]Live:[/] the simulated session of {session.day}, {session.speed:g} times real "

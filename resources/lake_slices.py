@@ -250,7 +250,10 @@ def encode(
     table: Table, day: date, frame: pl.DataFrame, style: ParquetFormat, part: Part | None = None
 ) -> EncodedSlice:
     """Encode one date's rows; the same rows in the same order give the same bytes and hash."""
-    content = encode_parquet(table, frame, style.compression_level, style.row_group_rows)
+    try:
+        content = encode_parquet(table, frame, style.compression_level, style.row_group_rows)
+    except ValueError as error:
+        raise SliceRefused(str(error)) from error
     return EncodedSlice(day, frame.height, content, hashlib.sha256(content).hexdigest(), part)
 
 

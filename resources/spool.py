@@ -22,8 +22,7 @@ from typing import Final, Self
 
 import filelock
 
-from resources.lake_files import _sync_folder as sync_folder
-from resources.lake_files import write_durably
+from resources.lake_files import sync_folder, write_durably
 from resources.spool_segments import (
     BINARY,
     HEAD_BYTES,

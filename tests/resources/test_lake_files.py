@@ -69,7 +69,7 @@ def test_a_failed_write_leaves_the_former_file(tmp_path, monkeypatch):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no folder sync")
 def test_every_new_folder_is_synced_into_its_parent(tmp_path, monkeypatch):
     synced: list[Path] = []
-    monkeypatch.setattr(lake_files, "_sync_folder", synced.append)
+    monkeypatch.setattr(lake_files, "sync_folder", synced.append)
     write_durably(tmp_path / "a" / "b" / "f", b"x")
     assert synced == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
 
