@@ -28,7 +28,6 @@ from resources.logs import configure_logging, get_logger, hide, route_twisted
 from resources.settings import Settings
 
 COMPONENT: Final = "collect"
-CLOCK_FILE: Final = "clock.json"
 LOOK_SECONDS: Final = 0.2
 """Real seconds between two looks at a simulated market's clock."""
 LEVELS: Mapping[str, str] = MappingProxyType(
@@ -116,7 +115,7 @@ def enter(settings: Settings, clock: Clock) -> Broker:
 def _market_clock(settings: Settings) -> Clock:
     if settings.market == "real":
         return SystemClock()
-    return read_clock(settings.market_home / CLOCK_FILE)
+    return read_clock(settings.clock_file)
 
 
 @contextmanager

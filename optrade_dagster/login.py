@@ -41,7 +41,7 @@ def run_login(
     `paste` is the request token or the address that the browser was sent to, for where the
     redirect does not reach this machine. Raises `BrokerError`.
     """
-    clock = read_clock(settings.market_home / "clock.json")
+    clock = read_clock(settings.clock_file)
     kite, state = broker_settings(settings), secrets.token_urlsafe(16)
     url = login_url(kite, state)
 

@@ -22,7 +22,6 @@ from resources.simulator import read_marker, write_exchange
 if TYPE_CHECKING:
     from resources.kite_exchange.server import RunningExchange
 
-CLOCK_FILE = "clock.json"
 EARLY = timedelta(minutes=5)
 """How long before the open the market's clock begins, unless told otherwise."""
 LATE_SECONDS = 120.0
@@ -65,7 +64,7 @@ def run_simulate(
         begins = datetime.combine(day, start, market.opens.tzinfo)
     clock = ScaledClock(begins, datetime.now(UTC), speed)
     with RunningExchange(market, clock, port=port) as exchange:
-        write_clock(settings.market_home / CLOCK_FILE, clock)
+        write_clock(settings.clock_file, clock)
         try:
             _announce(console, exchange, clock)
             while exchange.running and market.elapsed(clock.now()) < market.seconds + LATE_SECONDS:
@@ -74,7 +73,7 @@ def run_simulate(
             console.print(f"Stopped at {clock.now():%H:%M:%S} of {day}.")
             return
         finally:
-            write_clock(settings.market_home / CLOCK_FILE, SystemClock())
+            write_clock(settings.clock_file, SystemClock())
     console.print(f"The session of {day} is over.")
     _publish(settings, console, day, calendar)
 

@@ -141,6 +141,11 @@ class Settings(BaseSettings):
         return self.market_home / "dagster"
 
     @property
+    def clock_file(self) -> Path:
+        """The clock of a simulated market, shared by its processes while the broker plays."""
+        return self.market_home / "clock.json"
+
+    @property
     def spool_root(self) -> Path:
         """Where the collector keeps what it heard, a folder a day."""
         return self.market_home / "spool"

@@ -114,7 +114,7 @@ def chaos(tmp_path_factory: pytest.TempPathFactory):
     port = free_port()
     settings.market_home.mkdir(parents=True)
     (home / "simulated").mkdir(exist_ok=True)
-    write_clock(settings.market_home / "clock.json", clock)
+    write_clock(settings.clock_file, clock)
     with RunningExchange(market, clock, port=port) as exchange:
         faults = exchange.faults
         with started(home, port, COMMAND, "collect") as collector:

@@ -20,7 +20,7 @@ import pytest
 from optrade.calendar import load_calendar
 from optrade.simulation.intraday import IntradayMarket
 from optrade_dagster import collect
-from optrade_dagster.collect import CLOCK_FILE, report
+from optrade_dagster.collect import report
 from resources.clock import ScaledClock, SystemClock, write_clock
 from resources.journal import read_journal
 from resources.kite.errors import NotConfigured
@@ -82,7 +82,7 @@ def test_a_session_is_collected_whole(market: IntradayMarket, tmp_path: Path) ->
         assert b"Collecting" in process.stdout.readline()  # Now it waits for the clock.
         clock = ScaledClock(market.closes - timedelta(seconds=40), datetime.now(UTC), 10.0)
         with RunningExchange(market, clock, port=port) as exchange:
-            write_clock(tmp_path / "simulated" / CLOCK_FILE, clock)
+            write_clock(tmp_path / "simulated" / "clock.json", clock)
             _, errors = process.communicate(timeout=60)
             sent = [(frame.crc, frame.size) for frame in exchange.sent]
     assert process.returncode == 0, errors.decode()
@@ -107,7 +107,7 @@ def test_a_session_is_collected_whole(market: IntradayMarket, tmp_path: Path) ->
 
 def test_an_interrupt_ends_it_in_order(market: IntradayMarket, tmp_path: Path) -> None:
     clock = ScaledClock(market.opens + timedelta(hours=1), datetime.now(UTC), 10.0)
-    write_clock(tmp_path / "simulated" / CLOCK_FILE, clock)
+    write_clock(tmp_path / "simulated" / "clock.json", clock)
     folder = tmp_path / "simulated" / "spool" / str(DAY)
     with RunningExchange(market, clock) as exchange, collecting(tmp_path, exchange.port) as process:
         wait_for(lambda: list(folder.glob("*.open")))
@@ -121,11 +121,11 @@ def test_an_interrupt_ends_it_in_order(market: IntradayMarket, tmp_path: Path) -
 
 def test_it_ends_with_its_clock(market: IntradayMarket, tmp_path: Path) -> None:
     clock = ScaledClock(market.opens + timedelta(hours=1), datetime.now(UTC), 10.0)
-    write_clock(tmp_path / "simulated" / CLOCK_FILE, clock)
+    write_clock(tmp_path / "simulated" / "clock.json", clock)
     folder = tmp_path / "simulated" / "spool" / str(DAY)
     with RunningExchange(market, clock) as exchange, collecting(tmp_path, exchange.port) as process:
         wait_for(lambda: list(folder.glob("*.open")))
-        write_clock(tmp_path / "simulated" / CLOCK_FILE, SystemClock())
+        write_clock(tmp_path / "simulated" / "clock.json", SystemClock())
         assert process.wait(20) == 0
 
 

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from optrade.calendar import load_calendar
-from optrade_dagster.simulate import CLOCK_FILE, run_simulate
+from optrade_dagster.simulate import run_simulate
 from resources.clock import ScaledClock, SystemClock, read_clock
 from resources.settings import Settings
 from resources.simulator import read_marker, write_exchange
@@ -30,7 +30,7 @@ def test_a_day_is_served_and_then_published(settings: Settings) -> None:
     write_exchange(settings.exchange_root, load_calendar().sessions(FIRST, LAST), 7)
     printed = StringIO()
     console = Console(file=printed, width=200)
-    path = settings.market_home / CLOCK_FILE
+    path = settings.clock_file
     running = threading.Thread(
         target=run_simulate, args=(settings, console, DAY, 150.0, 0, time(15, 28)), daemon=True
     )
