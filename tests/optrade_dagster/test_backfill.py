@@ -12,7 +12,6 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.utils import make_new_run_id
 
-from optrade.tables import TABLES
 from optrade_dagster import backfill as backfill_module
 from optrade_dagster.definitions import build_defs
 from optrade_dagster.home import open_instance
@@ -49,12 +48,12 @@ def runs(instance, backfill):
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
-def test_it_is_one_backfill_with_a_name(backfill, demo):
+def test_it_is_one_backfill_with_a_name(backfill, demo, tables):
     assert backfill.title == f"{DAYS[0]} to {DAYS[-1]}"
     assert backfill.status is BulkActionStatus.COMPLETED_SUCCESS
     assert backfill.tags["optrade/command"] == "backfill"
     assert backfill.backfill_id in demo.output
-    assert set(backfill.asset_selection) == {dg.AssetKey(t.asset_path) for t in TABLES.values()}
+    assert set(backfill.asset_selection) == {dg.AssetKey(t.asset_path) for t in tables}
 
 
 def test_it_makes_as_few_runs_as_the_setting_allows(runs):
@@ -66,8 +65,8 @@ def test_it_makes_as_few_runs_as_the_setting_allows(runs):
     assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
 
 
-def test_its_runs_materialize_every_table_of_every_day(instance, runs):
-    for table in TABLES.values():
+def test_its_runs_materialize_every_table_of_every_day(instance, runs, tables):
+    for table in tables:
         key = dg.AssetKey(table.asset_path)
         assert instance.get_materialized_partitions(key) == {str(day) for day in DAYS}
     stored = Counter()
@@ -76,10 +75,10 @@ def test_its_runs_materialize_every_table_of_every_day(instance, runs):
             run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
         ).records
         stored.update(record.partition_key for record in records)
-    assert stored == dict.fromkeys(map(str, DAYS), len(TABLES))
+    assert stored == dict.fromkeys(map(str, DAYS), len(tables))
 
 
-def test_its_checks_are_kept_for_each_day_also_of_a_run_of_one(instance, runs):
+def test_its_checks_are_kept_for_each_day_also_of_a_run_of_one(instance, runs, tables):
     judged: dict[str | None, set[str]] = {}
     for run in runs:
         records = instance.get_records_for_run(
@@ -91,7 +90,7 @@ def test_its_checks_are_kept_for_each_day_also_of_a_run_of_one(instance, runs):
             judged.setdefault(evaluation.partition, set()).add(str(evaluation.asset_check_key))
     assert set(judged) == {None, *map(str, DAYS)}
     assert judged[str(DAYS[1])] == judged[str(DAYS[2])]
-    assert len(judged[str(DAYS[0])]) >= 2 * len(TABLES)
+    assert len(judged[str(DAYS[0])]) >= 2 * len(tables)
 
 
 @pytest.mark.filterwarnings("ignore:.*AssetSelection.sources.*:DeprecationWarning")  # Its own.
