@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -299,18 +298,15 @@ Tickers = Callable[..., Heard]
 
 
 @pytest.fixture(scope="session")
-def kite() -> Iterator[Any]:
+def kite() -> Any:
     """The official client's ticker module, with the one reactor a process may have running."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from kiteconnect import ticker  # noqa: PLC0415 (Twisted's reactor comes with it)
-    running = threading.Thread(
-        target=ticker.reactor.run, kwargs={"installSignalHandlers": False}, daemon=True
-    )
-    running.start()
-    yield ticker
-    ticker.reactor.callFromThread(ticker.reactor.stop)
-    running.join(PATIENCE)
+
+        from resources.collector.ticker import run_reactor  # noqa: PLC0415 (likewise)
+    run_reactor()  # The collector's: a process can run Twisted's loop only once.
+    return ticker
 
 
 @pytest.fixture
