@@ -35,6 +35,7 @@ from optrade_dagster.definitions import build_defs
 from optrade_dagster.home import open_lake
 from optrade_dagster.replay import replay_day
 from resources.clock import ScaledClock, write_clock
+from resources.journal import read_journal
 from resources.kite_exchange.server import RunningExchange
 from resources.recordings import RecordedDay
 from resources.settings import Settings
@@ -103,9 +104,17 @@ def everything(settings: Settings) -> dict[str, pl.DataFrame]:
         return {name: lake.read(t, [DAY]) for name, t in TABLES.items() if t.part}
 
 
-def wait_until(clock: ScaledClock, at: str) -> None:
-    while clock.now().strftime("%H:%M:%S") < at:
+def wait_until(clock: ScaledClock, moment: datetime) -> None:
+    while clock.now() < moment:
         time.sleep(0.02)
+
+
+def wait_for(settings: Settings, event: str, count: int) -> None:
+    """Until the collector's journal has told an event so often."""
+    path, limit = settings.spool_root / str(DAY) / "journal.jsonl", time.monotonic() + 90
+    while not path.exists() or sum(e["event"] == event for e in read_journal(path)) < count:
+        assert time.monotonic() < limit, f"{event} was not told {count} times in 90 s"
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +123,7 @@ def chaos(tmp_path_factory: pytest.TempPathFactory):
     home = tmp_path_factory.mktemp("chaos")
     settings = Settings(home=home, market="simulated")
     market = IntradayMarket(DAY, 7, FIRST, load_calendar())
-    clock = ScaledClock(market.opens - timedelta(minutes=3), datetime.now(UTC), SPEED)
+    clock = ScaledClock(market.opens - timedelta(minutes=2), datetime.now(UTC), SPEED)
     port = free_port()
     settings.market_home.mkdir(parents=True)
     (home / "simulated").mkdir(exist_ok=True)
@@ -122,35 +131,42 @@ def chaos(tmp_path_factory: pytest.TempPathFactory):
     with RunningExchange(market, clock, port=port) as exchange:
         faults = exchange.faults
         with started(home, port, COMMAND, "collect") as collector:
-            wait_until(clock, "09:15:30")
+            wait_for(settings, "connected", 1)
+            begin = max(clock.now(), market.opens)
+
+            def after(seconds: float) -> None:
+                wait_until(clock, begin + timedelta(seconds=seconds))
+
+            after(30)
             faults.switch_on("out_of_order", duration=20)
-            wait_until(clock, "09:16:00")
+            after(60)
             faults.switch_on("unknown_packet", duration=15)
             faults.switch_on("garbage", duration=10)
-            wait_until(clock, "09:16:20")
+            after(80)
             faults.switch_on("mute_socket", duration=75)
-            wait_until(clock, "09:17:50")
+            after(170)
             faults.switch_on("drop_connection")
             faults.switch_on("rate_limit", duration=10)
-            wait_until(clock, "09:18:20")
-            nearest = str(settings.spool_root / str(DAY))
+            after(200)
             faults.switch_on("skew", duration=30, seconds=90)
             with started(home, port, RUN, str(DAY)) as killed:
                 time.sleep(random.Random(7).uniform(2.5, 4.0))
                 killed.send_signal(signal.SIGKILL)
-            wait_until(clock, "09:19:30")
+            after(270)
             collector.send_signal(signal.SIGKILL)
             collector.wait()
-        time.sleep(1.0)
+        known = sum(e["event"] == "connected" for e in recorded(settings).journal())
         with started(home, port, COMMAND, "collect") as collector:
-            wait_until(clock, "09:22:00")
+            wait_for(settings, "connected", known + 1)
+            begin = clock.now()
+            after(60)
             faults.switch_on("expire_token")
             faults.switch_on("text_error")
-            wait_until(clock, "09:23:30")
+            wait_for(settings, "connected", known + 2)
+            after(150)
             collector.send_signal(signal.SIGINT)
-            collector.wait(timeout=30)
+            collector.wait(timeout=60)
         sent = list(exchange.sent)
-    assert Path(nearest).is_dir()
     assert run(settings)
     return settings, sent
 
