@@ -11,7 +11,7 @@ whatever the order or the batches, and the lake keeps the earlier ones.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -48,6 +48,10 @@ BATCH_SEGMENTS = 10
 """Segments that are decoded and committed together: a bound on memory when a day is caught up."""
 _MINUTE = timedelta(minutes=1)
 Frames = dict[str, pl.DataFrame]
+Read = tuple[dict[str, Any], pl.DataFrame]
+"""The row of a segment, and its ticks."""
+Guard = Callable[[Table, pl.DataFrame], str | None]
+"""Why rows of a table may not be stored; None where they may."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,15 @@ class Maths:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a batch of segments makes: frames by table, and the parts they replace."""
+    """What a batch of segments makes: frames by table, and the parts they replace.
+
+    `refusals` say of other segments why none of their ticks is among the frames.
+    """
 
     frames: Frames
     segments: tuple[str, ...]
     minutes: tuple[datetime, ...]
+    refusals: tuple[str, ...] = ()
 
     def parts(self, table: Table) -> tuple[Any, ...] | None:
         """The parts of a table that its frame replaces; None where it replaces the whole date."""
@@ -82,6 +90,7 @@ class DayWork:
     lake: LakeResource
     recorded: RecordedDay
     maths: Maths
+    guard: Guard
 
     @property
     def day(self) -> date:
@@ -133,22 +142,45 @@ class DayWork:
         opened, closed = self._hours()
         touched = minutes_of(ticks, opened, closed)
         minutes = self._minutes(touched)
+        refused = dict(segments.drop_nulls("refusal").select("segment", "refusal").iter_rows())
+        stored = tuple(name for name in names if name not in refused)
         frames = {
             TICK_SEGMENTS.full_name: self._with_held(segments),
             TICKS.full_name: ticks,
         }
         if minutes:
-            frames |= self._computed(self._ticks_of(minutes, ticks, names), minutes)
-        return Batch(frames, tuple(names), tuple(minutes))
+            frames |= self._computed(self._ticks_of(minutes, ticks, stored), minutes)
+        return Batch(frames, stored, tuple(minutes), tuple(refused.values()))
 
     def _decoded(self, names: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-        rows, ticks = [], [TICKS.empty()]
-        for name in names:
-            recorded = self.recorded.read(name)
-            decoded = decode_frames(recorded.segment.frames)
-            rows.append(self._segment_row(recorded, decoded))
-            ticks.append(raw_ticks(decoded, self.day, name, self.source, self.underlying_of))
-        return pl.DataFrame(rows, schema=TICK_SEGMENTS.schema), pl.concat(ticks)
+        """The segments' rows and their ticks; a segment that breaks a rule has a row alone."""
+        read = [self._read(name) for name in names]
+        segments, ticks = _stacked(read)
+        if self.guard(TICKS, ticks) or self.guard(TICK_SEGMENTS, segments):
+            segments, ticks = _stacked([self._held_back(row, own) for row, own in read])
+            self.guard(TICKS, ticks)
+        return segments, ticks
+
+    def _read(self, name: str) -> Read:
+        recorded = self.recorded.read(name)
+        decoded = decode_frames(recorded.segment.frames)
+        ticks = raw_ticks(decoded, self.day, name, self.source, self.underlying_of)
+        plausible = ticks.filter(TICKS.within())
+        row = self._segment_row(recorded, decoded) | {
+            "ticks": plausible.height,
+            "implausible_packets": ticks.height - plausible.height,
+        }
+        return row, plausible
+
+    def _held_back(self, row: dict[str, Any], ticks: pl.DataFrame) -> Read:
+        """A segment without its ticks and stamps, and why, if either breaks a rule."""
+        segment, _ = _stacked([(row, ticks)])
+        refusal = self.guard(TICKS, ticks) or self.guard(TICK_SEGMENTS, segment)
+        if refusal is None:
+            return row, ticks
+        unknown = dict.fromkeys(("first_received_at", "last_received_at"))
+        why = f"{row['segment']}: {refusal}"
+        return row | unknown | {"ticks": 0, "refusal": why}, TICKS.empty()
 
     def _segment_row(self, recorded: Recorded, decoded: Decoded) -> dict[str, Any]:
         segment = recorded.segment
@@ -169,14 +201,20 @@ class DayWork:
             "texts": len(segment.texts),
             "bytes": recorded.bytes,
             "lost_bytes": recorded.lost_bytes,
+            "refusal": recorded.refusal,
             "stored_as": recorded.stored_as,
             "source_sha256": recorded.sha256,
             "source": self.source,
         }
 
     def _with_held(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The day's rows with these in place of the same segments' older ones."""
+        """The day's rows with these in place of the same segments' older ones.
+
+        A segment that is refused now, and was not before, keeps the row of what is held of it.
+        """
         held = self.lake.read(TICK_SEGMENTS, [self.day])
+        good = held.filter(pl.col("refusal").is_null())["segment"].to_list()
+        rows = rows.filter(pl.col("refusal").is_null() | ~pl.col("segment").is_in(good))
         kept = held.join(rows, on="segment", how="anti")
         return TICK_SEGMENTS.conform(pl.concat([kept, rows]))
 
@@ -258,3 +296,8 @@ class DayWork:
             OPEN_INTEREST_MINUTE.full_name: open_interest_minute(chain),
             PREMIUM_MINUTE.full_name: premium_minute(chain, self.maths.offsets, self._listed),
         }
+
+
+def _stacked(read: Sequence[Read]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    segments = pl.DataFrame([row for row, _ in read], schema=TICK_SEGMENTS.schema)
+    return segments, pl.concat([TICKS.empty(), *(ticks for _, ticks in read)])

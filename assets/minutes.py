@@ -10,7 +10,7 @@ the tables does the whole day again for those.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
@@ -21,7 +21,7 @@ from assets.checks import CheckEvent, Verdict, check_spec, judge, kinds_of, rule
 from assets.minute_work import Batch, DayWork, Frames, Maths
 from assets.partitions import dates_of
 from optrade.quality import Inputs
-from optrade.tables import TABLES, Table
+from optrade.tables import Table
 from optrade.tables.analytics import (
     CHAIN_METRICS_MINUTE,
     GREEKS_MINUTE,
@@ -104,8 +104,9 @@ def build_minutes(graph: Graph, maths: Maths) -> dg.AssetsDefinition:
         chosen = [t for t in MINUTE_TABLES if _key(t) in context.selected_asset_keys]
         again = config.again or TICK_SEGMENTS not in chosen
         for day in dates_of(context.partition_keys):
-            work = DayWork(graph, context.resources.lake, recordings.day(day), maths)
-            yield from _outputs(context, _do(context, work, Done(day, chosen), again=again))
+            done = Done(day, chosen)
+            work = DayWork(graph, context.resources.lake, recordings.day(day), maths, done.guard)
+            yield from _outputs(context, _do(context, work, done, again=again))
 
     return minutes
 
@@ -122,6 +123,44 @@ class Done:
     last: Frames = field(default_factory=dict)
     guarded: dict[str, list[Verdict]] = field(default_factory=dict)
 
+    def guard(self, table: Table, frame: pl.DataFrame) -> str | None:
+        """Which blocking rules the rows of a table break, and what to do; None where none."""
+        inputs = Inputs({table.full_name: frame}, [self.day])
+        rules = rules_by_kind(table)[CONTRACT]
+        verdicts = judge(rules, inputs, [self.day]) if frame.height else []
+        self.guarded[table.full_name] = verdicts
+        broken = [
+            f"{table.full_name} {self.day}: rule {v['rule'].name} found {v['detail']}: "
+            f"{v['sample']}. {v['rule'].remedy}"
+            for v in verdicts
+            if v["passed"] is False
+        ]
+        return "\n".join(broken) or None
+
+    def refuses(self, table: Table, frame: pl.DataFrame) -> bool:
+        """Whether rows break a blocking rule; if so, the run will fail and say which."""
+        text = self.guard(table, frame)
+        if text:
+            self.refuse(table, text)
+        return text is not None
+
+    def refuse(self, table: Table, text: str) -> None:
+        """Remember why rows of a table were not stored; the run will fail with it."""
+        told = self.refused.get(table.full_name)
+        self.refused[table.full_name] = f"{told}\n{text}" if told else text
+
+    def bad_minutes(self, table: Table, frame: pl.DataFrame) -> set[datetime]:
+        """The minutes whose rows break a blocking rule by themselves; else all, if any do."""
+        if not self.refuses(table, frame):
+            return set()
+        of_all = self.guarded[table.full_name]
+        minutes = {
+            minute: rows for (minute,), rows in frame.partition_by("minute", as_dict=True).items()
+        }
+        bad = {minute for minute, rows in minutes.items() if self.guard(table, rows)}
+        self.guarded[table.full_name] = of_all
+        return bad or set(minutes)
+
 
 def _key(table: Table) -> dg.AssetKey:
     return dg.AssetKey(table.asset_path)
@@ -131,30 +170,20 @@ def _do(context: dg.AssetExecutionContext, work: DayWork, done: Done, *, again: 
     once = work.once()
     names = work.new_segments(again=again)
     if INSTRUMENTS.full_name in once or not names:  # The dump says which options are listed.
-        _commit(context, work, done, Batch(once, (), ()))
+        _commit(context, done, Batch(once, (), ()))
         once = {}
     for batch in work.batches(names):
-        _commit(context, work, done, replace(batch, frames=once | batch.frames))
+        _commit(context, done, replace(batch, frames=once | batch.frames))
         once = {}
     return done
 
 
-def _commit(context: dg.AssetExecutionContext, work: DayWork, done: Done, batch: Batch) -> None:
+def _commit(context: dg.AssetExecutionContext, done: Done, batch: Batch) -> None:
     """Hold a batch against the blocking rules, then commit what stands in one transaction."""
     lake: LakeResource = context.resources.lake
-    slices = []
-    for name, frame in batch.frames.items():
-        table = TABLES[name]
-        if table not in done.chosen:
-            continue
-        if not _accepted(done, table, frame):
-            continue
-        parts = batch.parts(table)
-        if frame.height or parts or table is TICK_GAPS:
-            slices.append(
-                Slice(table, (work.day,), frame, empties_dates=table is TICK_GAPS, parts=parts)
-            )
-        done.last[name] = frame
+    slices = _slices(done, batch)
+    for text in batch.refusals:
+        done.refuse(TICKS, text)
     commit = lake.commit(
         slices,
         run_id=context.run.run_id,
@@ -171,19 +200,37 @@ def _commit(context: dg.AssetExecutionContext, work: DayWork, done: Done, batch:
             done.notes[name] = {"last_minute": batch.minutes[-1].strftime("%H:%M")}
 
 
-def _accepted(done: Done, table: Table, frame: pl.DataFrame) -> bool:
-    """Hold a table's rows against its blocking rules; what breaks one is refused."""
-    rules = rules_by_kind(table)[CONTRACT]
-    inputs = Inputs({table.full_name: frame}, [done.day])
-    done.guarded[table.full_name] = judge(rules, inputs, [done.day]) if frame.height else []
-    broken = [v for v in done.guarded[table.full_name] if v["passed"] is False]
-    if broken:
-        done.refused[table.full_name] = "\n".join(
-            f"{table.full_name} {done.day}: rule {v['rule'].name} found {v['detail']}: "
-            f"{v['sample']}. {v['rule'].remedy}"
-            for v in broken
-        )
-    return not broken
+def _slices(done: Done, batch: Batch) -> list[Slice]:
+    """What of a batch may be stored.
+
+    A minute that breaks a rule is held back in its table and in all that is made from it.
+    """
+    slices = []
+    held_back: dict[str, set[datetime]] = {}
+    for table, parents in LINEAGE:
+        frame = batch.frames.get(table.full_name)
+        if frame is None or table not in done.chosen:
+            continue
+        lost = set[datetime]().union(*(held_back.get(p.full_name, ()) for p in parents))
+        parts = batch.parts(table)
+        if table.part == "minute":
+            lost |= done.bad_minutes(table, _without(frame, lost))
+            held_back[table.full_name] = lost
+            frame, parts = _without(frame, lost), tuple(m for m in batch.minutes if m not in lost)
+        elif table is not TICKS and done.refuses(table, frame):  # Ticks were judged when decoded.
+            if table is TICK_SEGMENTS:
+                return []  # They say what of the day is held: the next run tries all of it again.
+            continue
+        if frame.height or parts or table is TICK_GAPS:
+            slices.append(
+                Slice(table, (done.day,), frame, empties_dates=table is TICK_GAPS, parts=parts)
+            )
+        done.last[table.full_name] = frame
+    return slices
+
+
+def _without(frame: pl.DataFrame, minutes: Collection[datetime]) -> pl.DataFrame:
+    return frame.filter(~pl.col("minute").is_in(list(minutes))) if minutes else frame
 
 
 def _outputs(context: dg.AssetExecutionContext, done: Done) -> Iterator[Any]:

@@ -17,7 +17,7 @@ import dagster as dg
 
 from optrade.subscription import Subscription
 from resources.journal import read_journal
-from resources.spool_segments import Segment, read_segment, sealed_segments
+from resources.spool_segments import Segment, SpoolError, read_segment, sealed_segments
 
 INSTRUMENTS = "instruments.csv"
 SUBSCRIPTION = "subscription.json"
@@ -30,11 +30,15 @@ class NothingRecorded(RuntimeError):
 
 @dataclass(frozen=True)
 class Recorded:
-    """One sealed segment: its frames, and what proves them."""
+    """One sealed segment: its frames, and what proves them.
+
+    A file that is no segment has no frames, and says in `refusal` what was found.
+    """
 
     name: str
     session: str
     segment: Segment
+    refusal: str | None
     stored_as: str
     bytes: int
     lost_bytes: int
@@ -58,11 +62,16 @@ class RecordedDay:
         path = self.folder / f"{name}.seg"
         torn = self.folder / f"{name}.torn"
         content = path.read_bytes()
-        segment = read_segment(path)
+        segment, refusal = Segment([], [], 0, len(content)), None
+        try:
+            segment = read_segment(path)
+        except SpoolError as error:
+            refusal = str(error)
         return Recorded(
             name=name,
-            session=name.split("-", 1)[1],
+            session=name.partition("-")[2],
             segment=segment,
+            refusal=refusal,
             stored_as=path.relative_to(self.home).as_posix(),
             bytes=len(content),
             lost_bytes=segment.torn_bytes + (torn.stat().st_size if torn.exists() else 0),

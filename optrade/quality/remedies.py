@@ -30,8 +30,8 @@ LOOK = (
     "it standing when the exchange says the same"
 )
 REDECODE = (
-    "redecode: the segment is kept as it arrived; mend the decoder, then run the minute lane for "
-    "the date `again`"
+    "redecode: the segment is kept as it arrived; restore a damaged file or mend the decoder, then "
+    "`optrade replay` the date"
 )
 FEED = (
     "feed: hold the sample against `quality.tick_gaps` of the date and the collector's journal; "

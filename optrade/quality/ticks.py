@@ -66,6 +66,11 @@ def _lost(inputs: Inputs) -> pl.DataFrame:
     return counted(rows, pl.col("held") != pl.col("ticks"), text)
 
 
+def _refused(inputs: Inputs) -> pl.DataFrame:
+    rows = inputs.frame(SEGMENTS)
+    return counted(rows, pl.col("refusal").is_not_null(), words("{}: {}", "segment", "refusal"))
+
+
 def _undecoded(inputs: Inputs, figure: str) -> pl.DataFrame:
     rows = inputs.frame(SEGMENTS).filter(pl.col("frames") > 0)
     return counted(rows, pl.col(figure) > 0, words("{}: {}", "segment", figure))
@@ -98,6 +103,24 @@ def _whole(name: str, figure: str, description: str, unit: str) -> Rule:
 
 
 RULES: tuple[Rule, ...] = (
+    Rule(
+        name="segments_accepted",
+        table=SEGMENTS,
+        severity="ERROR",
+        blocking=False,
+        description="No segment was refused: each is readable, and its packets keep what "
+        "`raw.ticks` declares.",
+        remedy=remedies.REDECODE,
+        threshold=0,
+        unit="segments refused",
+        measure=_refused,
+    ),
+    _whole(
+        "packets_plausible",
+        "implausible_packets",
+        "No packet has a figure beyond what `raw.ticks` declares.",
+        "segments with implausible packets",
+    ),
     _whole(
         "packets_known",
         "unknown_packets",

@@ -30,6 +30,9 @@ _SQL_TYPES: Mapping[pl.DataType, str] = {
     TIMESTAMP: "TIMESTAMPTZ",
 }
 
+_ROUNDING = 1e-6
+"""What is left of a float's own rounding when its decimals are moved before the point."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -68,6 +71,17 @@ class Column:
         if self.isin:
             checks.append(pa.Check.isin(self.isin))
         return pa.Column(self.dtype, checks=checks, nullable=self.nullable, name=self.name)
+
+    def within(self) -> pl.Expr:
+        """Whether a value keeps the bounds and decimals; true for null."""
+        value = pl.col(self.name)
+        kept = [pl.lit(value=True)]
+        kept += [value >= self.ge] if self.ge is not None else []
+        kept += [value <= self.le] if self.le is not None else []
+        if self.decimals is not None:
+            scaled = value * 10**self.decimals
+            kept.append((scaled - scaled.round()).abs() < _ROUNDING)
+        return pl.all_horizontal(kept).fill_null(value=True)
 
 
 @dataclass(frozen=True)
@@ -131,6 +145,10 @@ class Table:
     def empty(self) -> pl.DataFrame:
         """A frame of this table with no rows."""
         return pl.DataFrame(schema=self.schema)
+
+    def within(self) -> pl.Expr:
+        """Whether every value of a row keeps its column's bounds and decimals."""
+        return pl.all_horizontal(column.within() for column in self.columns)
 
     def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Select and cast the declared columns, in order, sorted; extra columns are dropped.

@@ -1,4 +1,4 @@
-"""Shared by the tests of assets: the published figures, read with the standard library alone."""
+"""Shared by the tests of assets: published figures (standard library alone), a spooled market."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from optrade.formats.archive import candidates
+from tests.assets.spooled_market import Market
 
 PEOPLE = ("CLIENT", "DII", "FII", "PRO")
 SEGMENTS = {
@@ -70,3 +72,11 @@ def published(exchange: Path, sessions: list[date]) -> dict[date, PublishedDay]:
             _participants(paths["participant_volume"]),
         )
     return days
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Iterator[Market]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        made = Market(tmp_path / "home", instance)
+        made.begin()
+        yield made

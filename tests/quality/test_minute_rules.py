@@ -123,7 +123,8 @@ def live() -> Inputs:
         first_received_at=col("received_at").min(),
         last_received_at=col("received_at").max(),
     )
-    zeros = dict.fromkeys(("texts", "unknown_packets", "broken_frames", "lost_bytes"), 0)
+    counted = ("texts", "unknown_packets", "implausible_packets", "broken_frames", "lost_bytes")
+    zeros = dict.fromkeys(counted, 0)
     more = {"session": "a", "frames": 9, "heartbeats": 60, "bytes": 999, "stored_as": "spool/x.seg"}
     gap = {"gap": "1", "cause": "not_started", "instruments": 9, "started_at": OPENED}
     gap |= {"ended_at": OPENED + timedelta(minutes=1)}
@@ -182,6 +183,8 @@ FIFTH = col("minute") == OPENED + timedelta(minutes=5)
 AT_MONEY = (col("strike_offset") == 0) & (col("expiry") == EXPIRIES[0])
 
 DAMAGES: dict[str, Damage] = {
+    f"{SEGMENTS}.segments_accepted": put(col("segment") == "092000-a", refusal="unreadable"),
+    f"{SEGMENTS}.packets_plausible": put(col("segment") == "092000-a", implausible_packets=1),
     f"{SEGMENTS}.packets_known": put(col("segment") == "092000-a", unknown_packets=1),
     f"{SEGMENTS}.frames_whole": put(col("segment") == "092000-a", broken_frames=1),
     f"{TICKS}.segments_complete": drop(col("sequence") == 5),
