@@ -22,6 +22,8 @@ from resources.settings import Settings
 
 _OTHER_RUNS = 2
 """Runs of sensors, schedules and people that may go beside a backfill's."""
+_LOOK_SECONDS = 10
+"""How often Dagster looks for runs whose process was killed, which would hold up their lane."""
 LOCATION_MODULE = "optrade_dagster.definitions"
 
 
@@ -70,6 +72,7 @@ def _instance_config(settings: Settings) -> str:
                 "class": "LaneRunCoordinator",
                 "config": {"dequeue_interval_seconds": 1},
             },
+            "run_launcher": {"module": "resources.run_launcher", "class": "LaneRunLauncher"},
             "concurrency": {
                 "runs": {
                     "max_concurrent_runs": settings.backfill.concurrent_runs + _OTHER_RUNS,
@@ -79,7 +82,7 @@ def _instance_config(settings: Settings) -> str:
                 }
             },
             "sensors": {"use_threads": True, "num_workers": 2},
-            "run_monitoring": {"enabled": True},
+            "run_monitoring": {"enabled": True, "poll_interval_seconds": _LOOK_SECONDS},
         }
     )
 

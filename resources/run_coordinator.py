@@ -16,13 +16,18 @@ EXPRESS = ("optrade/lane", "minute")
 """The tag of runs that do not wait."""
 
 
+def is_express(run: DagsterRun) -> bool:
+    """Whether a run does not wait."""
+    name, value = EXPRESS
+    return run.tags.get(name) == value
+
+
 class LaneRunCoordinator(QueuedRunCoordinator):
     """`QueuedRunCoordinator` that launches runs tagged `EXPRESS` when they are submitted."""
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         """Launch an express run, queue any other."""
         run = context.dagster_run
-        name, value = EXPRESS
-        if run.tags.get(name) != value or run.status != DagsterRunStatus.NOT_STARTED:
+        if not is_express(run) or run.status != DagsterRunStatus.NOT_STARTED:
             return super().submit_run(context)
         return self._instance.launch_run(run.run_id, context.workspace)

@@ -1,0 +1,163 @@
+"""Dagster's run launcher with warm workers for the express lane.
+
+Belongs here: which process a run goes to, and whether that process still lives. Does not belong
+here: when a run may start (see `run_coordinator`), what a worker does (see `run_worker`).
+
+Dagster starts a process for every run, which imports everything anew: seconds of a minute that
+people wait for, and most of its CPU. A worker carries out one express run after the other
+instead. Other runs get a process of their own, as always.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from threading import Lock
+from typing import IO, cast
+
+from dagster import DagsterEventType, DagsterRun
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
+from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
+from dagster._serdes import ConfigurableClassData
+
+from resources.run_coordinator import is_express
+
+_LEAVE_SECONDS = 5.0
+"""How long to wait for a worker that was told to leave; one in a run stays to end it."""
+
+
+class Worker:
+    """A process of `resources.run_worker`, and the run it was last given."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        self.run_id = ""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "resources.run_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._words = cast("IO[str]", self._process.stdin)
+        self._answers = cast("IO[str]", self._process.stdout)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there."""
+        return self._process.poll() is None
+
+    def take(self, run_id: str) -> bool:
+        """Hand over a run; False when the process had just ended."""
+        self.run_id = run_id
+        try:
+            self._words.write(f"{run_id}\n")
+            self._words.flush()
+        except OSError:
+            return False
+        return self._answers.readline().strip() == run_id
+
+    def leave(self) -> None:
+        """Let the process end, after its run if it has one."""
+        for pipe in (self._words, self._answers):
+            try:
+                pipe.close()
+            except OSError:  # Words that a dead process never took.
+                continue
+        try:
+            self._process.wait(_LEAVE_SECONDS)
+        except subprocess.TimeoutExpired:
+            return
+
+
+class LaneRunLauncher(DefaultRunLauncher):
+    """`DefaultRunLauncher` that hands express runs to workers, and knows which runs are dead."""
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(inst_data)
+        self._workers: list[Worker] = []
+        self._lock = Lock()
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Start a run: an express run in a worker, any other in a process of its own."""
+        run = context.dagster_run
+        if not is_express(run):
+            super().launch_run(context)
+            return
+        code = _code(context)
+        with self._lock:
+            while not self._worker(code).take(run.run_id):
+                continue  # That worker had just left: the next one is new.
+
+    def _worker(self, code: str) -> Worker:
+        """A worker of this code that has nothing to do; a new one where there is none."""
+        for worker in list(self._workers):
+            if not self._busy(worker) and (worker.code != code or not worker.alive):
+                self._workers.remove(worker)
+                worker.leave()
+            elif not self._busy(worker):
+                return worker
+        self._workers.append(Worker(code))
+        return self._workers[-1]
+
+    def _busy(self, worker: Worker) -> bool:
+        if not worker.run_id or not worker.alive:
+            return False
+        run = self._instance.get_run_by_id(worker.run_id)
+        return run is not None and not run.is_finished
+
+    def terminate(self, run_id: str) -> bool:
+        """End a run: a worker looks whether its run is to be cancelled."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished or not is_express(run):
+            return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
+        self._instance.report_run_canceling(run)
+        return True
+
+    def dispose(self) -> None:
+        """Let the workers leave."""
+        for worker in self._workers:
+            worker.leave()
+        self._workers.clear()
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """Dagster's monitoring ends runs whose process is gone: they would hold up their lane."""
+        return True
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """Whether the process of a started run still lives, by what the run said of itself."""
+        for worker in self._workers:
+            if worker.run_id == run.run_id and not worker.alive:
+                return CheckRunHealthResult(WorkerStatus.FAILED, "its worker was killed")
+        events = self._instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
+        said = [event.dagster_event for event in events if event.dagster_event is not None]
+        pids = [event.engine_event_data.metadata.get("pid") for event in said]
+        known = [int(str(pid.value)) for pid in pids if pid is not None]
+        if known and not _lives(known[-1]):
+            return CheckRunHealthResult(WorkerStatus.FAILED, f"process {known[-1]} is gone")
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+
+def _code(context: LaunchRunContext) -> str:
+    """What changes when the code location is loaded again: a worker keeps its first code."""
+    origin, workspace = context.dagster_run.remote_job_origin, context.workspace
+    if origin is None or workspace is None:
+        return ""
+    name = origin.repository_origin.code_location_origin.location_name
+    location = workspace.get_code_location(name)
+    return location.server_id if isinstance(location, GrpcServerCodeLocation) else ""
+
+
+def _lives(pid: int) -> bool:
+    """Whether there is such a process; where that can't be asked without harm, yes."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
