@@ -1,25 +1,24 @@
-"""Small own-made frames, and the real days where they are at hand."""
+"""Rows of the close tables and of the minute's, made by hand or from a seed, and the real days."""
 
 from __future__ import annotations
 
 import csv
 import os
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time, timedelta
-from itertools import product
+from datetime import date, datetime, time
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 import pytest
 
+from optrade.calendar import IST
 from optrade.pricing import black76
 from optrade.tables import TABLES
+from tests.chain import minute_frames
 
 Frame = pl.DataFrame
 SHARED = Path(os.environ.get("MARKET_FILES", Path(__file__).parents[3] / "shared"))
-IST = ZoneInfo("Asia/Kolkata")
 
 _BHAVCOPY = {
     "trade_date": date(2025, 1, 1),
@@ -248,169 +247,25 @@ def real_vix() -> dict[date, float]:
     return found
 
 
-_TICK = {
-    "instrument_token": 256,
-    "mode": "full",
-    "last_price": 100.0,
-    "average_price": 100.0,
-    "volume_units": 75,
-    "open": 100.0,
-    "high": 101.0,
-    "low": 99.0,
-    "close": 98.0,
-    "oi_units": 750,
-    "bid": 99.95,
-    "ask": 100.05,
-    "bid_units": 75,
-    "ask_units": 150,
-    "segment": "091500-a",
-    "source": "simulated",
-}
-
-
 @pytest.fixture(scope="session")
 def at() -> Callable[[str], datetime]:
     """A moment of Friday 3 July 2026: `at("09:15:30.5")`."""
-    return lambda text: datetime.combine(date(2026, 7, 3), time.fromisoformat(text), IST)
+    return minute_frames.at
 
 
 @pytest.fixture(scope="session")
-def ticks(at: Callable[[str], datetime]) -> Callable[..., Frame]:
+def ticks() -> Callable[..., Frame]:
     """Rows of raw.ticks: each (time, changes) is a full packet of one option, 0.2 s under way."""
-
-    def build(*rows: tuple[str, dict[str, object]]) -> Frame:
-        schema = TABLES["raw.ticks"].schema
-        data = []
-        for n, (stamp, changes) in enumerate(rows):
-            moment = at(stamp)
-            data.append(
-                dict.fromkeys(schema)
-                | _TICK
-                | {
-                    "trade_date": moment.date(),
-                    "exchange_at": moment,
-                    "received_at": moment + timedelta(milliseconds=200),
-                    "sequence": n,
-                }
-                | changes
-            )
-        return TABLES["raw.ticks"].conform(pl.DataFrame(data, schema=schema))
-
-    return build
-
-
-_INSTRUMENT = {
-    "instrument_token": 256,
-    "kind": "option",
-    "underlying": "NIFTY",
-    "expiry": date(2026, 7, 7),
-    "strike": 24_000.0,
-    "option_type": "CE",
-    "lot_size": 75,
-    "expiry_bucket": "this_week",
-    "bucket_alias": False,
-}
+    return minute_frames.ticks
 
 
 @pytest.fixture(scope="session")
 def subscription() -> Callable[..., Frame]:
     """Rows of a subscription: each argument overrides a NIFTY call of 24,000."""
-    schema = {
-        "instrument_token": pl.Int64,
-        "kind": pl.String,
-        "underlying": pl.String,
-        "expiry": pl.Date,
-        "strike": pl.Float64,
-        "option_type": pl.String,
-        "lot_size": pl.Int64,
-        "expiry_bucket": pl.String,
-        "bucket_alias": pl.Boolean,
-    }
-    return lambda *rows: pl.DataFrame([_INSTRUMENT | row for row in rows], schema=schema)
-
-
-NO_STRIKE = {"strike": None, "option_type": None, "expiry_bucket": None, "bucket_alias": None}
+    return minute_frames.subscription
 
 
 @pytest.fixture(scope="session")
-def random_feed(
-    at: Callable[[str], datetime], subscription: Callable[..., Frame]
-) -> Callable[..., tuple[Frame, Frame]]:
+def random_feed() -> Callable[..., tuple[Frame, Frame]]:
     """Noisy ticks of some minutes and the subscription they are of, from a seed."""
-    return lambda seed, minutes: _random_feed(seed, minutes, at("09:15"), subscription)
-
-
-def _random_feed(
-    seed: int, minutes: int, opened: datetime, subscription: Callable[..., Frame]
-) -> tuple[Frame, Frame]:
-    """Silent spells, late and wild stamps, packets of every kind, one-sided and crossed books."""
-    rng = np.random.default_rng(seed)
-    spot, expiries = 24_000.0, (date(2026, 7, 3), date(2026, 7, 7), date(2026, 7, 28))
-    index = [{"kind": "index", "instrument_token": 9 + 256, "expiry": None} | NO_STRIKE]
-    index += [{"kind": "vix", "underlying": "INDIAVIX", "instrument_token": 9 + 512} | NO_STRIKE]
-    index[1] |= {"expiry": None}
-    future = {"kind": "future", "instrument_token": 2 + 768, "expiry": expiries[2]} | NO_STRIKE
-    options = [
-        {"expiry": expiry, "strike": strike, "option_type": side, "instrument_token": 256 * n + 2}
-        for n, (expiry, strike, side) in enumerate(
-            product(expiries, spot + 50 * np.arange(-4, 5), ("CE", "PE")), start=10
-        )
-    ]
-    chosen = subscription(*index, future, *options)
-    n = 40 * minutes
-    token = rng.choice(chosen["instrument_token"].to_numpy(), n)
-    per_token = chosen.select("instrument_token", "kind", "strike", "option_type")
-    received = np.sort(rng.integers(-30_000_000, minutes * 60_000_000, n))
-    stamp = (received - rng.integers(0, 3_000_000, n)) // 1_000_000 * 1_000_000
-    stamp = np.where(rng.random(n) < 0.02, stamp - 10**12, stamp)
-    start = int(opened.timestamp()) * 1_000_000
-    mode = rng.choice(["full", "quote", "ltp"], n, p=[0.85, 0.1, 0.05])
-    frame = pl.DataFrame(
-        {
-            "instrument_token": token,
-            "exchange_at": start + stamp,
-            "received_at": start + received,
-            "mode": mode,
-            "noise": rng.normal(0, 3, n),
-            "volume_units": np.cumsum(rng.integers(0, 3, n)) * 75 * (rng.random(n) < 0.9),
-            "oi_units": rng.integers(1, 10_000, n),
-            "sequence": np.arange(n),
-            "segment": [f"{k // 60_000_000 + 1:04}-a" for k in received],
-            "bid": rng.uniform(-1, 5, n),
-            "ask": rng.uniform(-1, 5, n),
-        }
-    ).join(per_token, on="instrument_token", maintain_order="left")
-    away = (spot - pl.col("strike")) * (2 * (pl.col("option_type") == "CE").cast(pl.Int32) - 1)
-    value = pl.coalesce(away.clip(lower_bound=0) + 60, pl.lit(spot)) + pl.col("noise")
-    index_like = pl.col("kind").is_in(["index", "vix"])
-    frame = frame.with_columns(
-        last_price=value.round(2),
-        mode=pl.when(index_like).then(pl.lit("index_full")).otherwise("mode"),
-    )
-    full, quoted = pl.col("mode") == "full", pl.col("mode").is_in(["full", "quote"])
-    prices = {name: pl.col("last_price") for name in ("average_price", "open", "high", "low")}
-    return _ticks_of(
-        frame.with_columns(
-            exchange_at=pl.when(full | index_like).then("exchange_at"),
-            volume_units=pl.when(quoted).then("volume_units"),
-            oi_units=pl.when(full).then("oi_units"),
-            bid=pl.when(full & (pl.col("bid") > 0)).then((value - pl.col("bid")).round(2)),
-            ask=pl.when(full & (pl.col("ask") > 0)).then((value + pl.col("ask") - 1).round(2)),
-            close=pl.when(pl.col("mode") != "ltp").then(pl.col("last_price") - 1),
-            **{name: pl.when(quoted).then(price) for name, price in prices.items()},
-        )
-    ), chosen
-
-
-def _ticks_of(frame: Frame) -> Frame:
-    schema = TABLES["raw.ticks"].schema
-    known = {
-        "trade_date": date(2026, 7, 3),
-        "source": "simulated",
-        "bid_units": 75,
-        "ask_units": 75,
-    }
-    stamps = [pl.col(n).cast(pl.Datetime("us", "UTC")) for n in ("exchange_at", "received_at")]
-    frame = frame.with_columns(stamps).with_columns(pl.lit(v).alias(k) for k, v in known.items())
-    absent = [pl.lit(None, t).alias(n) for n, t in schema.items() if n not in frame.columns]
-    return TABLES["raw.ticks"].conform(frame.with_columns(absent))
+    return minute_frames.random_feed

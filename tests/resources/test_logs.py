@@ -6,7 +6,6 @@ The children are this file, run as a script.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import json
 import logging
 import os
@@ -22,13 +21,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import structlog
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import SecretStr
 
 from optrade.calendar import IST
-from resources import log_files, log_masking, logs
-from resources.log_masking import MASK, masked, masked_text
+from resources import log_masking, logs
+from resources.log_masking import MASK
 from resources.settings import Settings
 
 SECRET = "Zq7-kite/secret 'of' ours"
@@ -149,68 +145,6 @@ def test_a_component_is_part_of_a_file_name(tmp_path: Path, component: str) -> N
     assert not settings_of(tmp_path).log_root.exists()
 
 
-# --- secrets ---------------------------------------------------------------------------------
-
-KEYS = (
-    "access_token", "Access-Token", "request_token", "enctoken", "api_secret", "kite.api_secret",
-    "Authorization", "set-cookie", "password", "OPTRADE_KITE__API_SECRET", "secret",
-)  # fmt: skip
-TEXTS = (
-    "wss://ws.kite.trade?api_key=k&access_token=HIDE&uid=1",
-    "{'Authorization': 'token k:HIDE', 'X-Kite-Version': '3'}",
-    '{"access_token": "HIDE", "n": 1}',
-    "headers [(b'authorization', b'token k:HIDE')]",
-    "Authorization: token k:HIDE",
-    "api_secret=HIDE",
-    "http://127.0.0.1/?request_token=HIDE&status=success",
-)
-
-
-@pytest.mark.parametrize("key", KEYS)
-def test_values_of_secret_names_are_masked(key: str) -> None:
-    assert masked({"a": [{key: "HIDE", "n": 1}]}) == {"a": [{key: MASK, "n": 1}]}
-    assert masked({key: None}) == {key: None}
-
-
-@pytest.mark.parametrize("text", TEXTS)
-def test_secrets_inside_text_are_masked(text: str) -> None:
-    found = masked_text(text)
-    assert "HIDE" not in found
-    assert MASK in found
-
-
-@pytest.mark.parametrize(
-    "fact",
-    [
-        {"instrument_token": 256265, "tokens": [1, 2], "api_key": "k", "tokenizer": "x"},
-        {"event": "12 instrument tokens were subscribed; token expired at 06:00"},
-        {"n": 1, "x": 0.5, "yes": True, "none": None, "empty": ""},
-    ],
-)
-def test_other_facts_stay(fact: dict[str, object]) -> None:
-    assert masked(fact) == fact
-
-
-def test_values_become_plain() -> None:
-    given_ = [np.int64(7), float("nan"), DAY, Path("a"), {2}, SecretStr("x"), b"\x00"]
-    assert masked(given_) == [7, "nan", "2026-01-23", "a", [2], MASK, "b'\\x00'"]
-
-
-NESTED = st.recursive(
-    st.sampled_from([SECRET, SecretStr(SECRET), f"a {SECRET} b", repr(SECRET), 1, None]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
-    max_leaves=8,
-)
-
-
-@given(value=NESTED, key=st.sampled_from(["event", "x", SECRET]))
-def test_a_hidden_value_appears_nowhere(value: object, key: str) -> None:
-    log_masking.hide(SECRET, "", " ")
-    text = json.dumps(masked({key: value, "object": [Path("/x") / "y", type("O", (), {})]}))
-    assert json.dumps(SECRET)[1:-1] not in text
-    assert "kite/secret" not in text
-
-
 def test_secrets_of_settings_and_those_learnt_later_stay_out_of_every_line(tmp_path, capsys):
     logs.configure_logging(settings_of(tmp_path), "collect")
     logs.hide("learnt-later")
@@ -223,9 +157,6 @@ def test_secrets_of_settings_and_those_learnt_later_stay_out_of_every_line(tmp_p
     assert "Zq7-kite/" not in everything
     assert "learnt-later" not in everything
     assert "Zq7-kite%2Fsecret+" not in everything
-
-
-# --- files -----------------------------------------------------------------------------------
 
 
 def test_a_process_that_lives_on_changes_files_at_midnight_in_india(tmp_path: Path) -> None:
@@ -294,80 +225,6 @@ def test_processes_writing_to_one_file_never_mix(tmp_path: Path) -> None:
         own = [line for line in found if line["pid"] == pid]
         assert [line["n"] for line in own] == list(range(lines))
         assert all(line["text"] == "é" * (int(str(line["n"])) ** 2) for line in own)
-
-
-def aged(root: Path, name: str, content: bytes) -> Path:
-    root.mkdir(exist_ok=True, parents=True)
-    (root / name).write_bytes(content)
-    return root / name
-
-
-def test_old_files_are_compressed_and_nothing_else_is_touched(tmp_path: Path) -> None:
-    young = ("a-2026-01-23.jsonl", "a-2026-01-22.jsonl", "a.out", "a-2026-01-01.txt", "b.jsonl")
-    for name in young:
-        aged(tmp_path, name, b"young\n")
-    old = {
-        f"{stem}-2026-01-21{end}": os.urandom(3000) for stem in "ab" for end in (".jsonl", ".out")
-    }
-    for name, content in old.items():
-        aged(tmp_path, name, content)
-    done = logs.compress_old(tmp_path, 1, DAY)
-    assert {path.name: gzip.decompress(path.read_bytes()) for path in done} == {
-        f"{name}.gz": content for name, content in old.items()
-    }
-    kept = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
-    assert kept == {*young, *(path.name for path in done)}
-    assert logs.compress_old(tmp_path, 1, DAY) == []
-    assert logs.compress_old(tmp_path / "none yet", 1, DAY) == []
-    with pytest.raises(ValueError, match="expected 1 or more"):
-        logs.compress_old(tmp_path, 0)
-
-
-@given(parts=st.lists(st.binary(max_size=200), min_size=1, max_size=4))
-def test_what_comes_late_is_added(tmp_path_factory, parts: list[bytes]) -> None:
-    root = tmp_path_factory.mktemp("late")
-    for number, part in enumerate(parts):
-        aged(root, "a-2026-01-01.jsonl", b"%d " % number + part)
-        (packed,) = logs.compress_old(root, 1, DAY)
-        aged(root, "a-2026-01-01.jsonl", b"%d " % number + part)  # As after a crash in between.
-        assert logs.compress_old(root, 1, DAY) == [packed]
-    whole = b"".join(b"%d " % number + part for number, part in enumerate(parts))
-    assert gzip.decompress(packed.read_bytes()) == whole
-    assert [p.name for p in root.iterdir() if p.suffix != ".lock"] == [packed.name]
-
-
-def test_a_damaged_archive_or_copy_keeps_the_plain_file(tmp_path, monkeypatch) -> None:
-    plain = aged(tmp_path, "a-2026-01-01.jsonl", b"plain\n")
-    packed = aged(tmp_path, "a-2026-01-01.jsonl.gz", gzip.compress(b"x" * 999)[:-5])
-    fine = aged(tmp_path, "b-2026-01-01.jsonl", b"fine\n")
-    with pytest.raises(logs.LogError, match=r"a-2026-01-01.jsonl stays .*\n.*compress again"):
-        logs.compress_old(tmp_path, 1, DAY)
-    assert plain.read_bytes() == b"plain\n"
-    assert not fine.exists()
-    packed.unlink()
-    monkeypatch.setattr(
-        log_files, "_write_packed", lambda out, *_: out.write(gzip.compress(b"other\n"))
-    )
-    with pytest.raises(logs.LogError, match="stays as it is: it changed while"):
-        logs.compress_old(tmp_path, 1, DAY)
-    assert plain.read_bytes() == b"plain\n"
-    assert not packed.exists()
-    assert not list(tmp_path.glob("*.part"))
-
-
-def test_output_of_an_earlier_day_is_put_aside(tmp_path: Path) -> None:
-    out = aged(tmp_path, "collect.out", b"today\n")
-    logs.set_aside(out)
-    assert out.read_bytes() == b"today\n"
-    noon = datetime(2026, 1, 20, 12, 0, tzinfo=IST).timestamp()
-    os.utime(out, (noon, noon))
-    logs.set_aside(out)
-    logs.set_aside(out)
-    assert (tmp_path / "collect-2026-01-20.out").read_bytes() == b"today\n"
-    assert not out.exists()
-
-
-# --- context ---------------------------------------------------------------------------------
 
 
 def test_one_trace_goes_through_processes_threads_and_runs(tmp_path: Path) -> None:
