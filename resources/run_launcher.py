@@ -19,7 +19,6 @@ from typing import IO, cast
 from dagster import DagsterEventType, DagsterRun
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
-from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
 from dagster._serdes import ConfigurableClassData
 
 from resources.run_coordinator import is_express
@@ -31,8 +30,7 @@ _LEAVE_SECONDS = 5.0
 class Worker:
     """A process of `resources.run_worker`, and the run it was last given."""
 
-    def __init__(self, code: str) -> None:
-        self.code = code
+    def __init__(self) -> None:
         self.run_id = ""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "resources.run_worker"],
@@ -49,14 +47,16 @@ class Worker:
         return self._process.poll() is None
 
     def take(self, run_id: str) -> bool:
-        """Hand over a run; False when the process had just ended."""
-        self.run_id = run_id
+        """Hand over a run; False when the process has ended or would not take it."""
         try:
             self._words.write(f"{run_id}\n")
             self._words.flush()
         except OSError:
             return False
-        return self._answers.readline().strip() == run_id
+        if self._answers.readline().strip() != run_id:
+            return False
+        self.run_id = run_id
+        return True
 
     def leave(self) -> None:
         """Let the process end, after its run if it has one."""
@@ -85,20 +85,17 @@ class LaneRunLauncher(DefaultRunLauncher):
         if not is_express(run):
             super().launch_run(context)
             return
-        code = _code(context)
         with self._lock:
-            while not self._worker(code).take(run.run_id):
-                continue  # That worker had just left: the next one is new.
-
-    def _worker(self, code: str) -> Worker:
-        """A worker of this code that has nothing to do; a new one where there is none."""
-        for worker in list(self._workers):
-            if not self._busy(worker) and (worker.code != code or not worker.alive):
+            while not (worker := self._idle()).take(run.run_id):
                 self._workers.remove(worker)
                 worker.leave()
-            elif not self._busy(worker):
+
+    def _idle(self) -> Worker:
+        """A worker that has nothing to do; a new one where there is none."""
+        for worker in self._workers:
+            if not self._busy(worker):
                 return worker
-        self._workers.append(Worker(code))
+        self._workers.append(Worker())
         return self._workers[-1]
 
     def _busy(self, worker: Worker) -> bool:
@@ -138,16 +135,6 @@ class LaneRunLauncher(DefaultRunLauncher):
         if known and not _lives(known[-1]):
             return CheckRunHealthResult(WorkerStatus.FAILED, f"process {known[-1]} is gone")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
-
-
-def _code(context: LaunchRunContext) -> str:
-    """What changes when the code location is loaded again: a worker keeps its first code."""
-    origin, workspace = context.dagster_run.remote_job_origin, context.workspace
-    if origin is None or workspace is None:
-        return ""
-    name = origin.repository_origin.code_location_origin.location_name
-    location = workspace.get_code_location(name)
-    return location.server_id if isinstance(location, GrpcServerCodeLocation) else ""
 
 
 def _lives(pid: int) -> bool:

@@ -5,13 +5,16 @@ runs (see `run_launcher`), what they do.
 
 Run ids come on standard input, one a line; each is repeated on standard output when it is taken.
 What else is written there goes to standard error. The process ends when nobody can send more,
-when it has been idle for long, and after many runs, in case something in them keeps memory.
+when it has been idle for long, after many runs, in case something in them keeps memory, and
+before a run when a source file of its code has changed.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import sysconfig
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
@@ -37,13 +40,16 @@ def main() -> None:
         dg.DagsterInstance.get() as instance,
     ):
         os.dup2(2, 1)
+        sources: dict[str, float] = {}
         for _ in range(MOST_RUNS):
             run_id = _next(words)
-            if not run_id:
+            if not run_id or changed(sources):
                 return
             answers.write(f"{run_id}\n")
             answers.flush()
             carry_out(instance, run_id)
+            if changed(sources):  # Also notes what was imported for this run.
+                return
 
 
 def _listen(words: SimpleQueue[str]) -> None:
@@ -58,6 +64,23 @@ def _next(words: SimpleQueue[str]) -> str:
         return words.get(timeout=IDLE_SECONDS)
     except (Empty, KeyboardInterrupt):
         return ""
+
+
+def changed(sources: dict[str, float]) -> bool:
+    """Whether a source file outside the installed packages changed since it was first seen.
+
+    `sources` keeps the time of each; files of modules that were imported since are added.
+    """
+    installed = sysconfig.get_path("purelib")
+    files = {str(getattr(module, "__file__", None) or "") for module in list(sys.modules.values())}
+    times = {
+        path: Path(path).stat().st_mtime
+        for path in files
+        if path.endswith(".py") and not path.startswith(installed)
+    }
+    found = any(sources.get(path, at) != at for path, at in times.items())
+    sources.update(times)
+    return found
 
 
 def carry_out(instance: dg.DagsterInstance, run_id: str) -> None:

@@ -155,6 +155,20 @@ def test_a_failing_run_is_told_and_the_process_goes_on(place: Place):
     assert place.process(after) == place.process(before)
 
 
+def test_changed_code_is_read_anew(place: Place):
+    before = place.submit("quick")
+    assert place.end(before) == dg.DagsterRunStatus.SUCCESS
+    path = place.folder / "jobs.py"
+    path.write_text(JOBS.replace("str(os.getpid())", "str(-os.getpid())"), encoding="utf-8")
+    after = place.submit("quick")
+    assert place.end(after) == dg.DagsterRunStatus.SUCCESS
+    assert place.process(after) < 0
+    path.write_text(JOBS, encoding="utf-8")
+    again = place.submit("quick")
+    assert place.end(again) == dg.DagsterRunStatus.SUCCESS
+    assert place.process(again) > 0
+
+
 def test_a_run_beside_a_busy_process_gets_another_and_a_cancelled_one_ends(place: Place):
     long = place.submit("slow")
     busy = place.process(long)
