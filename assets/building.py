@@ -18,10 +18,12 @@ from optrade.calendar import TradingCalendar
 from optrade.quality import Inputs, evaluate, rules_for
 from optrade.tables import Column, Table
 from resources.lake_io import DATE_BY_DATE, Produced
+from resources.logs import get_logger
 
 OWNER = "team:optrade"
 CONTRACT = "contract"
 """The check every table has: the rules that guard the commit."""
+_LOG = get_logger("optrade.assets")
 
 
 @dataclass(frozen=True)
@@ -203,8 +205,9 @@ def report_refusals(
 
     The other tables and dates of the run go on. A run launched without that check fails here.
     """
-    for text in refused.values():
+    for day, text in refused.items():
         context.log.error(text)
+        _LOG.error("refused", table=table.full_name, trade_date=day, reason=text)
     context.resources.refusals.add(table, refused)
     checks = context.run.asset_check_selection
     guard = dg.AssetCheckKey(dg.AssetKey(table.asset_path), CONTRACT)

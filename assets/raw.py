@@ -32,6 +32,7 @@ from optrade.tables.raw import (
 from resources.lake import Lake, Slice
 from resources.lake_files import KeptFileDamaged, keep_raw, read_raw
 from resources.lake_io import DATE_BY_DATE, Committed, LakeResource
+from resources.logs import carried
 from resources.nse import Answer, ArchiveResource, Known
 
 CODE_VERSION = "1"
@@ -168,7 +169,8 @@ class Load:
         self.before = dict(self.files)
         market = self.graph.market
         wanted = [(day, kind) for day in dates for kind in FILE_KINDS]
-        with resource.open(market) as archive, ThreadPoolExecutor(FETCH_THREADS) as pool:
+        threads = ThreadPoolExecutor(FETCH_THREADS, initializer=carried())
+        with resource.open(market) as archive, threads as pool:
             answers = pool.map(
                 lambda at: archive.fetch(
                     kind=at[1], day=at[0], known=_known(self.lake, self.before.get(at))

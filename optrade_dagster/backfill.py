@@ -32,6 +32,7 @@ from filelock import FileLock, Timeout
 
 from optrade_dagster.home import workspace_file
 from optrade_dagster.jobs import close_assets
+from resources.logs import trace_tags
 from resources.settings import Settings
 
 WAITING = "WAITING"
@@ -154,7 +155,7 @@ def _request(
         partition_names=[day.isoformat() for day in days],
         asset_selection=keys,
         backfill_timestamp=datetime.now(UTC).timestamp(),
-        tags={_COMMAND_TAG: "backfill"},
+        tags={_COMMAND_TAG: "backfill", **trace_tags()},
         dynamic_partitions_store=instance,
         all_partitions=False,
         title=f"{first} to {last}",

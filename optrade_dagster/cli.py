@@ -88,6 +88,14 @@ def _say_simulated(settings: Settings) -> None:
         err.print("[black on yellow] SIMULATED [/] every number here is from a simulated market.")
 
 
+def _begin_logs(settings: Settings, command: str) -> None:
+    """This command's log, with the trace id that its processes and runs go on with."""
+    from resources.logs import configure_logging  # noqa: PLC0415 (Dagster loads slowly)
+    from resources.step_fields import step_fields  # noqa: PLC0415
+
+    configure_logging(settings, command, terminal=False, fields=step_fields)
+
+
 @app.command()
 def demo(
     ui: Annotated[bool, typer.Option(help="Open Dagster's web UI afterwards.")] = True,
@@ -103,6 +111,7 @@ def demo(
 
     settings = load_settings(market="simulated")
     _say_simulated(settings)
+    _begin_logs(settings, "demo")
     succeeded = run_demo(settings, out, DEMO_FIRST, days, seed)
     if succeeded:
         session = next_simulated(settings, DEMO_SPEED, DEMO_FIRST)
@@ -131,6 +140,7 @@ def backfill(
         os.environ["OPTRADE_BACKFILL__DAYS_PER_RUN"] = str(days_per_run)
     settings = load_settings()
     _say_simulated(settings)
+    _begin_logs(settings, "backfill")
     succeeded = backfill_days(settings, out, from_.date(), to.date(), select)
     raise typer.Exit(0 if succeeded else 1)
 
@@ -221,6 +231,7 @@ def replay(
 
     settings = reading_settings()
     _say_simulated(settings)
+    _begin_logs(settings, "replay")
     raise typer.Exit(0 if replay_day(settings, out, day.date()) else 1)
 
 

@@ -24,7 +24,7 @@ from resources.kite.access import broker_settings
 from resources.kite.broker import KiteBroker
 from resources.kite.errors import TokenExpired
 from resources.kite.login import complete_login, request_token_of, simulated_redirect
-from resources.logs import configure_logging, get_logger, hide, route_twisted
+from resources.logs import configure_logging, get_logger, route_twisted
 from resources.settings import Settings
 
 COMPONENT: Final = "collect"
@@ -102,14 +102,12 @@ def enter(settings: Settings, clock: Clock) -> Broker:
     Raises `TokenExpired` or another `BrokerError`.
     """
     try:
-        broker = KiteBroker.enter(settings, clock)
+        return KiteBroker.enter(settings, clock)
     except TokenExpired:
         if settings.market == "real":
             raise
-        complete_login(settings, request_token_of(simulated_redirect(settings)), clock)
-        broker = KiteBroker.enter(settings, clock)
-    hide(broker.access.access_token)
-    return broker
+    complete_login(settings, request_token_of(simulated_redirect(settings)), clock)
+    return KiteBroker.enter(settings, clock)
 
 
 def _market_clock(settings: Settings) -> Clock:

@@ -26,17 +26,19 @@ from assets.raw import FILE_TABLES, build_raw
 from optrade.calendar import TradingCalendar, load_calendar
 from optrade.tables import IST, Table
 from optrade.tables.raw import SOURCE_FILES
-from optrade_dagster.jobs import close_lane, day_closed, minute_lane
+from optrade_dagster.jobs import close_lane, day_closed, logs_packed, minute_lane
 from optrade_dagster.minute_sensor import minute_day_ended, tick_segments_sealed
-from optrade_dagster.schedules import close_lane_schedule
+from optrade_dagster.schedules import close_lane_schedule, logs_packed_schedule
 from optrade_dagster.sensors import exchange_files_published
 from optrade_dagster.session_sensor import kite_session_watched
 from resources.duckdb_connection import DUCKDB_CONFIG
 from resources.lake_io import LakeResource, lake_io_manager
+from resources.logs import configure_logging
 from resources.nse import ArchiveResource
 from resources.recordings import Recordings
 from resources.settings import Settings, load_settings
 from resources.simulator import read_marker
+from resources.step_fields import step_fields
 
 SIMULATED_AHEAD = 5
 """Sessions after the last published one that a simulated broker may play."""
@@ -108,7 +110,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
     graph = build_graph(settings)
     recipes = build_recipes(settings, graph)
     tables: list[Table] = [SOURCE_FILES, *FILE_TABLES.values(), *(r.table for r in recipes)]
-    job, minutes = close_lane(graph), minute_lane(graph)
+    job, minutes, packed = close_lane(graph), minute_lane(graph), logs_packed(settings)
     assumed = settings.analytics
     maths = Maths(
         assumed.risk_free_rate,
@@ -124,8 +126,8 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             kite_session(graph),
         ],
         asset_checks=[build_checks(graph, table) for table in tables],
-        jobs=[job, minutes, day_closed],
-        schedules=[close_lane_schedule(job, graph, settings)],
+        jobs=[job, minutes, day_closed, packed],
+        schedules=[close_lane_schedule(job, graph, settings), logs_packed_schedule(packed)],
         sensors=[
             exchange_files_published(job, graph, settings),
             tick_segments_sealed(),
@@ -139,5 +141,11 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What Dagster calls: the code location of this environment's settings."""
-    return build_defs(load_settings())
+    """What Dagster calls: the code location of this environment's settings.
+
+    It does so in every process that evaluates sensors or carries out runs: their logs begin here.
+    """
+    settings = load_settings()
+    built = build_defs(settings)
+    configure_logging(settings, "dagster", fields=step_fields)
+    return built

@@ -14,8 +14,11 @@ from assets.building import Graph
 from assets.minutes import MINUTE_TABLES
 from resources.lake_io import LakeResource
 from resources.lake_upkeep import compact
+from resources.logs import bound, compress_old
+from resources.settings import Settings
 
 CLOSE_LANE, MINUTE_LANE, DAY_CLOSED = "close_lane", "minute_lane", "minute_day_closed"
+LOGS_PACKED = "logs_packed"
 AssetJob = UnresolvedAssetJobDefinition
 
 
@@ -66,7 +69,8 @@ def compact_day(context: dg.OpExecutionContext, config: DayConfig) -> None:
     day = date.fromisoformat(config.day)
     for table in MINUTE_TABLES:
         if table.part is not None:
-            done = compact(lake.lake, table, day)
+            with bound(partition=config.day):
+                done = compact(lake.lake, table, day)
             context.log.info(
                 "%s %s: %d files became %d",
                 done.table,
@@ -80,3 +84,20 @@ def compact_day(context: dg.OpExecutionContext, config: DayConfig) -> None:
 def day_closed() -> None:
     """After the close: compact what the day brought minute by minute."""
     compact_day()
+
+
+def logs_packed(settings: Settings) -> dg.JobDefinition:
+    """Compress the log files of past days, as `optrade up` does when it starts."""
+
+    @dg.op
+    def pack_logs(context: dg.OpExecutionContext) -> None:
+        """Compress each file; one that can't be stays as it is and fails the run."""
+        packed = compress_old(settings.log_root, settings.logging.compress_after_days)
+        context.log.info("packed %d: %s", len(packed), ", ".join(path.name for path in packed))
+
+    @dg.job(name=LOGS_PACKED, executor_def=dg.in_process_executor)
+    def job() -> None:
+        """Once a day: compress what was logged on past days."""
+        pack_logs()
+
+    return job

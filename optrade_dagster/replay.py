@@ -20,6 +20,7 @@ from optrade_dagster.home import open_instance, open_lake
 from optrade_dagster.jobs import MINUTE_LANE
 from optrade_dagster.minute_sensor import DAY_TAG
 from resources.lake import Lake
+from resources.logs import trace_tags
 from resources.recordings import RecordedDay
 from resources.settings import Settings
 
@@ -76,7 +77,7 @@ def _run(
         instance=instance,
         partition_key=day.isoformat(),
         run_config={"ops": {"minutes": {"config": {"again": again}}}},
-        tags={DAY_TAG: day.isoformat()},
+        tags={DAY_TAG: day.isoformat(), **trace_tags()},
         raise_on_error=False,
     )
 

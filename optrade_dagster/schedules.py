@@ -1,4 +1,4 @@
-"""Schedules: the safety net under the sensors.
+"""Schedules: the safety net under the sensors, and what is done every day.
 
 Belongs here: cron times and the trading-day guard. Does not belong here: what a run does.
 """
@@ -9,7 +9,8 @@ import dagster as dg
 
 from assets.building import Graph
 from optrade.tables import IST
-from optrade_dagster.jobs import CLOSE_LANE, AssetJob
+from optrade_dagster.jobs import CLOSE_LANE, LOGS_PACKED, AssetJob
+from resources.logs import trace_tags
 from resources.settings import Settings
 
 
@@ -38,6 +39,25 @@ def close_lane_schedule(job: AssetJob, graph: Graph, settings: Settings) -> dg.S
                 f"{yesterday} was no trading day: {graph.calendar.explain(yesterday)}"
             )
         day = yesterday.isoformat()
-        return dg.RunRequest(run_key=f"{day} dawn", partition_key=day)
+        return dg.RunRequest(run_key=f"{day} dawn", partition_key=day, tags=trace_tags())
 
     return at_dawn
+
+
+def logs_packed_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """Compress old logs every day, in either market: `optrade up` may run for months."""
+
+    @dg.schedule(
+        name=f"{LOGS_PACKED}_daily",
+        job=job,
+        cron_schedule="30 0 * * *",
+        execution_timezone=IST,
+        description="Compresses the log files of past days at 00:30 IST.",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    def daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest(
+            run_key=f"{context.scheduled_execution_time:%Y-%m-%d} logs", tags=trace_tags()
+        )
+
+    return daily

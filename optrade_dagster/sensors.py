@@ -18,6 +18,7 @@ from optrade.tables import IST
 from optrade.tables.raw import FILE_KINDS, SOURCE_FILES
 from optrade_dagster.jobs import AssetJob
 from resources.lake_io import LakeResource
+from resources.logs import trace_tags
 from resources.nse import Archive
 from resources.settings import Settings
 from resources.settings_files import CloseLaneSettings
@@ -185,7 +186,7 @@ def run_request(look: Look) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"{day} {'+'.join(sorted(look.published))}",
         partition_key=day,
-        tags={"optrade/files": ",".join(sorted(look.published))},
+        tags={"optrade/files": ",".join(sorted(look.published)), **trace_tags()},
     )
 
 

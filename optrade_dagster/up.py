@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import time as real_time
-import uuid
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
@@ -18,7 +17,7 @@ from optrade.calendar import load_calendar
 from optrade_dagster.home import ensure_home, open_lake, workspace_file
 from optrade_dagster.printing import print_frame
 from optrade_dagster.supervisor import Part, answers, run_parts
-from resources.logs import bind, compress_old, configure_logging
+from resources.logs import compress_old, configure_logging
 from resources.settings import Settings
 from resources.simulator import next_session
 
@@ -114,7 +113,6 @@ def run_up(settings: Settings, console: Console, port: int, session: Session | N
 def _begin_logs(settings: Settings) -> None:
     """This command's log, with a trace id that its parts inherit; old logs are packed."""
     configure_logging(settings, "up", terminal=False)
-    bind(trace_id=uuid.uuid4().hex[:16])
     compress_old(settings.log_root, settings.logging.compress_after_days)
 
 

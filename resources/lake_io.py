@@ -38,9 +38,11 @@ from optrade.calendar import load_calendar
 from optrade.tables import TABLES, Table
 from resources.lake import CommitResult, Lake, LakeLocation, Slice, SliceResult
 from resources.lake_slices import HASH_CHARS, ParquetFormat, content_hash
+from resources.logs import get_logger
 from resources.settings import Market
 
 DATE_BY_DATE: Mapping[str, bool] = {_SILENCE: True}
+_LOG = get_logger("optrade.lake")
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,10 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Commit slices in the name of a run."""
         provenance = {"run_id": run_id, "code_versions": dict(code_versions)}
         commit = self.lake.commit(slices, author=f"dagster run {run_id}", provenance=provenance)
+        rows = {
+            name: sum(part.rows for part in parts.values()) for name, parts in commit.slices.items()
+        }
+        _LOG.info("committed", changed=commit.changed, rows=rows)
         for part in slices:
             if part.parts is None:
                 self._remember(part.table, part.frame)

@@ -13,9 +13,10 @@ import re
 import secrets
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import cast
 from zoneinfo import ZoneInfo
@@ -32,6 +33,7 @@ __all__ = [
     "LogError",
     "bind",
     "bound",
+    "carried",
     "child_environment",
     "compress_old",
     "configure_logging",
@@ -45,25 +47,35 @@ __all__ = [
 ]
 FACTS = ("at", "level", "component", "pid", "logger", "event")
 """Fields of every line, first and in this order."""
-FIELDS = ("trace_id", "session", "run_id", "partition", "asset", "instrument")
+FIELDS = ("trace_id", "session", "run_id", "step", "partition", "asset", "instrument")
 """Fields of the context, on every line for which they are known."""
 CONTEXT_VARIABLE = "LOG_CONTEXT"
 """Variable of the environment that hands the context to child processes, as JSON."""
 TRACE_TAG = "optrade/trace_id"
 """Tag of a Dagster run that holds its trace id."""
 _ROUTED = ("dagster", "dagster-webserver", "uvicorn", "twisted")
+_CHATTY = ("alembic", "dagster.daemon.QueuedRunCoordinatorDaemon")
+"""Loggers that say nothing of interest below a warning, but that often."""
 _TRACE = re.compile(r"[\w.-]{1,64}", re.ASCII)
 _process: dict[str, str] = {}
+_of_now: list[Callable[[], Mapping[str, str]]] = []
 
 
-def configure_logging(settings: Settings, component: str, *, terminal: bool = True) -> None:
+def configure_logging(
+    settings: Settings,
+    component: str,
+    *,
+    terminal: bool = True,
+    fields: Callable[[], Mapping[str, str]] = dict,
+) -> None:
     """Send all logs of this process to `<log_root>/<component>-<day>.jsonl` and the terminal.
 
     Everything passes through the standard library's root logger, whoever logs; loggers of
     Dagster, uvicorn (start it with `log_config=None`) and Twisted (see `route_twisted`) lose
     handlers of their own. Without `terminal` only what ends the process is shown there. What
     nobody caught is logged. Takes over the context of the process that started this one, or
-    begins a new trace. Calling again replaces what was set up before.
+    begins a new trace; `fields` gives what of the context is known only when a line is written.
+    Calling again replaces what was set up before.
 
     Raises `LogError` for a component that cannot be part of a file name.
     """
@@ -92,6 +104,7 @@ def configure_logging(settings: Settings, component: str, *, terminal: bool = Tr
     )
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
+    _of_now[:] = [fields]
     _take_over_context()
 
 
@@ -117,7 +130,10 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 def context() -> dict[str, str]:
     """The fields every line carries now: the process's own, then those of the running task."""
-    known = _process | structlog.contextvars.get_contextvars()
+    known = dict(_process)
+    for fields in _of_now:
+        known |= fields()
+    known |= structlog.contextvars.get_contextvars()
     return {field: str(known[field]) for field in FIELDS if field in known}
 
 
@@ -129,6 +145,11 @@ def bound(**fields: str | int | None) -> Iterator[None]:
     """
     with structlog.contextvars.bound_contextvars(**_checked(fields)):
         yield
+
+
+def carried() -> Callable[[], object]:
+    """What gives a thread the context of here: `ThreadPoolExecutor(4, initializer=carried())`."""
+    return partial(structlog.contextvars.bind_contextvars, **context())
 
 
 def bind(**fields: str | int | None) -> None:
@@ -196,6 +217,8 @@ def _route_loggers() -> None:
             logger.handlers.clear()
             logger.propagate = True
             logger.setLevel(logging.NOTSET)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class _Terminal(logging.Handler):

@@ -7,15 +7,17 @@ refused (`resources.kite`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 
-class Access(NamedTuple):
-    """What a websocket is opened with."""
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a websocket is opened with. Its keys show neither in `repr` nor in `str`."""
 
     stream_url: str
-    api_key: str
-    access_token: str
+    api_key: str = field(repr=False)
+    access_token: str = field(repr=False)
 
 
 class Broker(Protocol):

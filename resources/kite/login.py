@@ -35,6 +35,7 @@ from resources.kite.errors import (
     TokenExpired,
 )
 from resources.kite.session import Session, SessionJournal, TokenStore
+from resources.log_masking import hide
 from resources.settings import Settings
 from resources.settings_live import KiteSettings
 
@@ -58,7 +59,8 @@ def login_url(kite: KiteSettings, state: str = "") -> str:
 def request_token_of(text: str) -> str:
     """The request token in what a person pasted: the token, or the address they were sent to.
 
-    Raises `LoginRefused` when it is neither, or an address that says the login failed.
+    It is masked in this process's logs from here on. Raises `LoginRefused` when the text is
+    neither, or an address that says the login failed.
     """
     pasted = text.strip()
     query = parse_qs(urlsplit(pasted).query)
@@ -72,6 +74,7 @@ def request_token_of(text: str) -> str:
             "whole address that the browser was sent to after the login "
             "(http://127.0.0.1:…/?request_token=…&action=login&status=success)."
         )
+    hide(token)
     return token
 
 
@@ -201,6 +204,7 @@ def complete_login(settings: Settings, request_token: str, clock: Clock) -> Sess
 
     def exchange(client: Any) -> tuple[str, str]:
         told = client.generate_session(request_token, secret)
+        hide(str(told["access_token"]))
         return str(told["user_id"]), str(told["access_token"])
 
     try:  # Another error than too many requests may have used the token: not tried again.

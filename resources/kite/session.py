@@ -20,6 +20,7 @@ from resources.clock import Clock
 from resources.journal import TORN_LINE, Journal, read_journal
 from resources.kite.access import broker_settings, token_dies_at
 from resources.kite.errors import SessionUnreadable, TokenExpired
+from resources.log_masking import hide
 from resources.settings import Settings
 
 OWNER_ONLY: Final = 0o600
@@ -73,7 +74,7 @@ class TokenStore:
             part.unlink(missing_ok=True)
 
     def load(self) -> Session | None:
-        """The kept session, None when there is none.
+        """The kept session, None when there is none; this process's logs mask its token.
 
         Raises `SessionUnreadable` for a file that others may read or that is damaged.
         """
@@ -85,6 +86,7 @@ class TokenStore:
             return None
         try:
             found = json.loads(text)
+            hide(str(found["access_token"]))
             return Session(
                 user_id=str(found["user_id"]),
                 api_key=str(found["api_key"]),

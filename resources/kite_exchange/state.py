@@ -136,7 +136,7 @@ class BrokerState:
 
     def admit(self, family: str) -> None:
         """Count a request. Raises `Refusal` when it is one too many, or when a fault says so."""
-        if self.failing:
+        if self.failing or self.faults.active("server_error"):
             raise Refusal(500, "GeneralException", "Something went wrong.")
         with self._lock:
             now, asked = self._now(), self._asked[family]
