@@ -127,18 +127,17 @@ class SessionJournal:
             self.write(event, user_id, detail)
 
 
-def session_events(market_home: Path, since: datetime | None = None) -> list[SessionEvent]:
-    """What happened to the market's sessions later than `since`, oldest first.
+def session_events(market_home: Path) -> list[SessionEvent]:
+    """What happened to the market's sessions, in the order it was told.
 
     A line torn by the death of its writer is passed over.
     """
     path = market_home / "kite" / "sessions.jsonl"
-    found = [
+    return [
         SessionEvent(datetime.fromisoformat(e["at"]), e["event"], e["user_id"], e["detail"])
         for e in (read_journal(path) if path.exists() else [])
         if e["event"] != TORN_LINE
     ]
-    return [event for event in found if since is None or event.at > since]
 
 
 def require_session(settings: Settings, clock: Clock) -> Session:

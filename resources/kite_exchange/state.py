@@ -71,7 +71,7 @@ class BrokerState:
     """The broker's memory; safe to use from several threads.
 
     `dumps` are the instrument dumps by day; the newest one up to the clock's day is served.
-    `failing` makes every request end in a 500. `now` counts real seconds.
+    `now` counts real seconds.
     """
 
     def __init__(
@@ -84,7 +84,6 @@ class BrokerState:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.clock, self.faults, self.redirect_url = clock, faults, redirect_url
-        self.failing = False
         self.log: deque[Asked] = deque(maxlen=_REMEMBERED)
         self._dumps, self._now = dict(dumps), now
         self._asked: dict[str, deque[float]] = {family: deque() for family in LIMITS}
@@ -136,7 +135,7 @@ class BrokerState:
 
     def admit(self, family: str) -> None:
         """Count a request. Raises `Refusal` when it is one too many, or when a fault says so."""
-        if self.failing or self.faults.active("server_error"):
+        if self.faults.active("server_error"):
             raise Refusal(500, "GeneralException", "Something went wrong.")
         with self._lock:
             now, asked = self._now(), self._asked[family]

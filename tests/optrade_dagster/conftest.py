@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,13 @@ import pytest
 
 PROGRAM = "from optrade_dagster.cli import main; main()"
 DAYS_PER_RUN = 2
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses just now."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -56,5 +64,6 @@ def optrade(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """A home that `optrade demo` filled with three days, at most two in a run."""
     command = Command(tmp_path_factory.mktemp("demo") / "home")
-    done = command("demo", "--no-ui", "--days", "3", BACKFILL__DAYS_PER_RUN=str(DAYS_PER_RUN))
+    settings = {"BACKFILL__DAYS_PER_RUN": str(DAYS_PER_RUN), "SIMULATOR__PORT": str(free_port())}
+    done = command("demo", "--no-ui", "--days", "3", **settings)
     return Demo(command, done.stdout + done.stderr, done.returncode)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from resources.kite.errors import NotConfigured
 from resources.kite_exchange.server import RunningExchange
 from resources.settings import load_settings
 from resources.spool import read_records, sealed_segments
+from tests.optrade_dagster.conftest import free_port
 
 DAY, FIRST = date(2026, 1, 23), date(2026, 1, 20)
 COMMAND = "from optrade_dagster.cli import main; main()"
@@ -67,12 +67,6 @@ def wait_for(what: Callable[[], Any]) -> None:
     while not what():
         assert time.monotonic() < limit, "it did not happen in 60 s"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
 
 
 def test_a_session_is_collected_whole(market: IntradayMarket, tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def test_no_simulated_broker(
         f"Found no simulated broker at http://127.0.0.1:{port} (ConnectError). Start it with "
         "`optrade simulate`, or set OPTRADE_SIMULATOR__PORT to its port."
     )
-    exchange.state.failing = True
+    exchange.faults.switch_on("server_error")
     with pytest.raises(LoginRefused, match="found HTTP 500; expected a redirect"):
         run_login(settings, console)
     with pytest.raises(LoginRefused, match="a person has to log in"):

@@ -112,14 +112,14 @@ def test_a_broker_in_trouble_is_asked_again(
     brokers: Brokers, clients: Clients, exchange: RunningExchange, kite: Any
 ) -> None:
     client = clients()
-    exchange.state.failing = True
+    exchange.faults.switch_on("server_error")
     refused(kite, "GeneralException", 500, client.profile)
 
     def mend(_: float) -> None:
-        exchange.state.failing = False
+        exchange.faults.clear()
 
     assert brokers(mend).profile()
-    exchange.state.failing = True
+    exchange.faults.switch_on("server_error")
     with pytest.raises(BrokerDown, match=r"500 GeneralException.* after 5 tries.*Wait"):
         brokers().profile()
 
