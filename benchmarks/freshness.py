@@ -63,7 +63,8 @@ def play(settings: Settings, session: Session, minutes: int) -> float:
     folder = settings.spool_root / session.day.isoformat()
     used = [0.0]
     stop = threading.Event()
-    threading.Thread(target=watch_cpu, args=(used, stop), daemon=True).start()
+    watched = (used, stop, str(settings.home).encode())
+    threading.Thread(target=watch_cpu, args=watched, daemon=True).start()
 
     def enough() -> bool:
         return len(list(folder.glob("*.seg"))) > minutes + 1
@@ -73,14 +74,16 @@ def play(settings: Settings, session: Session, minutes: int) -> float:
     return used[0]
 
 
-def watch_cpu(used: list[float], stop: threading.Event) -> None:
-    """CPU seconds of every process of this machine whose command runs Dagster, so far."""
+def watch_cpu(used: list[float], stop: threading.Event, home: bytes) -> None:
+    """CPU seconds so far of every process of this home but the broker and the collector."""
     ticks, seen = os.sysconf("SC_CLK_TCK"), {}
     while not stop.wait(0.2):
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 command = (entry / "cmdline").read_bytes()
-                if b"dagster" not in command and b"multiprocessing" not in command:
+                if b"dagster" not in command and b"resources.run_worker" not in command:
+                    continue
+                if b"optrade_dagster" in command or home not in (entry / "environ").read_bytes():
                     continue
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
             except OSError:  # It ended between the listing and the reading.
