@@ -296,4 +296,10 @@ class Session:
         skewed = abs(ahead) > limit
         if skewed != self._skewed:
             self._skewed = skewed
-            self._note("clock_skew", seconds=round(ahead, 1), limit=limit, skewed=skewed)
+            found = {"seconds": round(ahead, 1), "limit": limit, "skewed": skewed}
+            side = "ahead of" if ahead > 0 else "behind"
+            advice = (
+                f"This machine's clock is {abs(ahead):.0f} s {side} the exchange's: set it by NTP. "
+                "Every tick keeps both times, and minutes follow the exchange's."
+            )
+            self._note("clock_skew", **found, **({"advice": advice} if skewed else {}))

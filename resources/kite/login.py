@@ -41,6 +41,7 @@ from resources.settings_live import KiteSettings
 
 _TOKEN = re.compile(r"[A-Za-z0-9]{8,128}")
 _LINE_SECONDS = 10
+_TRY_LATER = (429, 500, 502, 503, 504)
 _PAGE: Final = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>optrade</title></head>'
     '<body style="font: 1.2rem sans-serif; margin: 4rem"><h1>{title}</h1><p>{text}</p></body>'
@@ -185,9 +186,11 @@ def simulated_redirect(settings: Settings, state: str = "") -> str:
         ) from None
     if page.has_redirect_location:
         return page.headers["location"]
+    advice = "If another program listens there, set OPTRADE_SIMULATOR__PORT."
+    if page.status_code in _TRY_LATER:
+        advice = "The broker is busy or in trouble: wait a minute and run `optrade login` again."
     raise LoginRefused(
-        f"{kite.login_url}: found HTTP {page.status_code}; expected a redirect.",
-        "If another program listens there, set OPTRADE_SIMULATOR__PORT.",
+        f"{kite.login_url}: found HTTP {page.status_code}; expected a redirect.", advice
     )
 
 

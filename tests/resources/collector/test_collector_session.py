@@ -62,6 +62,7 @@ def test_stamps_that_stand_still_or_are_off_are_noticed(desk: Open) -> None:
     first, second = at.events("clock_skew")
     assert (first["skewed"], second["skewed"]) == (True, False)
     assert 29 < first["seconds"] < 32
+    assert "s ahead of the exchange's: set it by NTP" in first["advice"]
     silent = pl.col("instrument_tokens") == str(OPTIONS[4])
     (gap,) = at.gaps().filter(silent).to_dicts()
     assert (gap["cause"], gap["instruments"]) == ("silent_instrument", 1)

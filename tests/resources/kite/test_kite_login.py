@@ -212,7 +212,9 @@ def test_no_simulated_broker(
         "`optrade simulate`, or set OPTRADE_SIMULATOR__PORT to its port."
     )
     exchange.faults.switch_on("server_error")
-    with pytest.raises(LoginRefused, match="found HTTP 500; expected a redirect"):
+    with pytest.raises(
+        LoginRefused, match="found HTTP 500; expected a redirect.*busy or in trouble: wait"
+    ):
         run_login(settings, console)
     with pytest.raises(LoginRefused, match="a person has to log in"):
         simulated_redirect(real)
