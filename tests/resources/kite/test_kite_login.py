@@ -213,7 +213,7 @@ def test_no_simulated_broker(
     )
     exchange.faults.switch_on("server_error")
     with pytest.raises(
-        LoginRefused, match="found HTTP 500; expected a redirect.*busy or in trouble: wait"
+        LoginRefused, match=r"found HTTP 500; expected a redirect.*busy or in trouble: wait"
     ):
         run_login(settings, console)
     with pytest.raises(LoginRefused, match="a person has to log in"):
