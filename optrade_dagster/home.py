@@ -15,6 +15,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 from dagster._core.storage.tags import BACKFILL_ID_TAG
+from filelock import FileLock
 
 from resources.lake import Lake, LakeLocation
 from resources.lake_slices import ParquetFormat
@@ -24,6 +25,7 @@ _OTHER_RUNS = 2
 """Runs of sensors, schedules and people that may go beside a backfill's."""
 _LOOK_SECONDS = 10
 """How often Dagster looks for runs whose process was killed, which would hold up their lane."""
+_OPENING_SECONDS = 60
 LOCATION_MODULE = "optrade_dagster.definitions"
 
 
@@ -104,8 +106,14 @@ def _write_if_other(path: Path, text: str) -> None:
 
 @contextmanager
 def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The market's Dagster instance."""
-    with dg.DagsterInstance.from_config(str(ensure_home(settings))) as instance:
+    """The market's Dagster instance.
+
+    One process at a time opens it: two that make its databases at once leave them unusable.
+    """
+    home = ensure_home(settings)
+    with FileLock(home / "opening.lock", timeout=_OPENING_SECONDS):
+        opened = dg.DagsterInstance.from_config(str(home))
+    with opened as instance:
         yield instance
 
 

@@ -5,7 +5,8 @@ does (see `assets.minutes`), writing segments (`resources.collector`).
 
 An evaluation waits inside itself for the next segment (a long poll): Dagster's daemon looks again
 only after seconds, and a sensor may take a minute. One run of a day at a time; what is sealed
-meanwhile is for the next one, which does all of it.
+meanwhile is for the next one, which does all of it. When a run broke down, as one that was killed,
+another one is asked for, a few times a day; one that refused something would refuse it again.
 """
 
 import json
@@ -14,23 +15,21 @@ from time import monotonic, sleep
 
 import dagster as dg
 
+from optrade.tables.quality import TICK_GAPS
 from optrade.tables.raw_live import TICK_SEGMENTS
 from optrade_dagster.jobs import DAY_CLOSED, MINUTE_LANE
-from resources.lake_io import LakeResource
+from optrade_dagster.lane_runs import DAY_TAG, breakdowns, unfinished
+from resources.journal import tick_gaps
+from resources.lake import Lake
+from resources.logs import trace_tags
 from resources.recordings import RecordedDay, Recordings
 
 LOOK_SECONDS = 40.0
 """How long one evaluation waits; Dagster ends it after 60 seconds."""
 _POLL_SECONDS = 0.05
 _DAYS = 3
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-DAY_TAG = "optrade/day"
+_BROKEN_SECONDS = 2.0
+"""How often it is looked whether a run broke down."""
 
 
 def tick_segments_sealed(
@@ -43,19 +42,23 @@ def tick_segments_sealed(
         job_name=MINUTE_LANE,
         minimum_interval_seconds=1,
         required_resource_keys={"lake", "recordings"},
-        description="Waits for the collector's next sealed segment and asks for a run at once.",
+        description="Waits for the collector's next sealed segment, or for a hole in what it "
+        "hears, and asks for a run at once.",
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         asked: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
         recordings: Recordings = context.resources.recordings
-        end = monotonic() + look_seconds
+        end, next_look = monotonic() + look_seconds, 0.0
         while True:
             days = recordings.days()[-_DAYS:]
+            if monotonic() >= next_look:
+                next_look = monotonic() + _BROKEN_SECONDS
+                broken = {d: breakdowns(context.instance, MINUTE_LANE, str(d)) for d in days}
             asked = {str(day): asked[str(day)] for day in days if str(day) in asked}
             for day in days:
                 recorded = recordings.day(day)
-                if request := _request(context, recorded, asked):
+                if request := _request(context, recorded, asked, broken.get(day, 0)):
                     return dg.SensorResult(run_requests=[request], cursor=json.dumps(asked))
             if monotonic() > end:
                 reason = "no new segment was sealed" if days else "nothing was ever collected"
@@ -81,41 +84,58 @@ def minute_day_ended() -> dg.SensorDefinition:
         for day in recordings.days()[-_DAYS:]:
             recorded = recordings.day(day)
             sealed = recorded.sealed()
-            if not sealed or not _ended(recorded) or _unfinished(context.instance, str(day)):
+            if not sealed or not _ended(recorded) or unfinished(context.instance, str(day)):
                 yield dg.SkipReason(f"{day} is still going on")
-            elif missing := _unheld(context.resources.lake, recorded, sealed):
+            elif missing := _unheld(context.resources.lake.lake, recorded):
                 yield dg.SkipReason(f"{day}: {len(missing)} segments are not in the lake yet")
             else:
+                broken = breakdowns(context.instance, DAY_CLOSED, str(day))
                 yield dg.RunRequest(
-                    run_key=f"closed {day} {sealed[-1]}",
+                    run_key=_key(f"closed {day} {sealed[-1]}", broken),
                     run_config={"ops": {"compact_day": {"config": {"day": str(day)}}}},
-                    tags={DAY_TAG: str(day)},
+                    tags={DAY_TAG: str(day), **trace_tags()},
                 )
 
     return sensor
 
 
 def _request(
-    context: dg.SensorEvaluationContext, recorded: RecordedDay, asked: dict[str, str]
+    context: dg.SensorEvaluationContext, recorded: RecordedDay, asked: dict[str, str], broken: int
 ) -> dg.RunRequest | None:
-    """The run a day needs now, if any; one of a day at a time."""
+    """The run a day needs now, if any; one of a day at a time.
+
+    Segments call for one, and so do holes that the journal tells of: without a segment nothing
+    else would.
+    """
     day, sealed = str(recorded.day), recorded.sealed()
-    if not sealed or asked.get(day) == sealed[-1] or _unfinished(context.instance, day):
+    key = _key(f"{day} {sealed[-1] if sealed else '-'} {recorded.journal_bytes()}", broken)
+    if asked.get(day) == key or unfinished(context.instance, day):
         return None
-    asked[day] = sealed[-1]
-    if not _unheld(context.resources.lake, recorded, sealed):
+    asked[day] = key
+    if not undone(context.resources.lake.lake, recorded):
         return None
-    return dg.RunRequest(run_key=f"{day} {sealed[-1]}", partition_key=day, tags={DAY_TAG: day})
+    return dg.RunRequest(run_key=key, partition_key=day, tags={DAY_TAG: day, **trace_tags()})
 
 
-def _unfinished(instance: dg.DagsterInstance, day: str) -> bool:
-    filters = dg.RunsFilter(statuses=_UNFINISHED, tags={DAY_TAG: day})
-    return instance.get_runs_count(filters) > 0
+def _key(what: str, broken: int) -> str:
+    """A run's key: the same is asked for once, and once more for each run that broke down."""
+    return f"{what} after {broken} breakdowns" if broken else what
 
 
-def _unheld(lake: LakeResource, recorded: RecordedDay, sealed: list[str]) -> set[str]:
-    held = lake.lake.read(TICK_SEGMENTS, [recorded.day], columns=["segment"])
-    return set(sealed) - set(held["segment"])
+def undone(lake: Lake, recorded: RecordedDay) -> bool:
+    """Whether the lake lacks a sealed segment of the day, or a hole that the journal tells of."""
+    return bool(_unheld(lake, recorded)) or _holes_untold(lake, recorded)
+
+
+def _unheld(lake: Lake, recorded: RecordedDay) -> set[str]:
+    held = lake.read(TICK_SEGMENTS, [recorded.day], columns=["segment"])
+    return set(recorded.sealed()) - set(held["segment"])
+
+
+def _holes_untold(lake: Lake, recorded: RecordedDay) -> bool:
+    held = lake.read(TICK_GAPS, [recorded.day])
+    told = TICK_GAPS.conform(tick_gaps(recorded.journal(), recorded.day, ""))
+    return not held.drop("source").equals(told.drop("source"))
 
 
 def _ended(recorded: RecordedDay) -> bool:

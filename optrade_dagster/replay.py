@@ -18,7 +18,7 @@ from optrade.tables import Table
 from optrade_dagster.definitions import build_defs
 from optrade_dagster.home import open_instance, open_lake
 from optrade_dagster.jobs import MINUTE_LANE
-from optrade_dagster.minute_sensor import DAY_TAG
+from optrade_dagster.lane_runs import DAY_TAG
 from resources.lake import Lake
 from resources.logs import trace_tags
 from resources.recordings import RecordedDay

@@ -33,6 +33,7 @@ _LOG = get_logger("optrade.supervisor")
 _LOOK_SECONDS, _READY_SECONDS = 0.1, 1.0
 _FIRST_WAIT, _LONGEST_WAIT, HEALTHY_SECONDS = 1.0, 30.0, 60.0
 MOST_CRASHES, CRASH_SECONDS = 5, 60.0
+BUSY_SECONDS = 20.0
 _BEYOND_GUARD = 15.0
 """Seconds a guard gets beyond its own patience before it is killed itself."""
 
@@ -45,6 +46,9 @@ class Part:
     `env` is added to this process's environment, `folder` is where it runs. A part with
     `restart` is started again whenever it ends, except with an exit code of `finished`: then
     there is nothing more for it to do. `ready` says whether it does its work yet.
+
+    `before` is called before every start, when nothing of an earlier life is left. A part with
+    `busy` is asked to end last, once it is not, or after `BUSY_SECONDS`.
     """
 
     name: str
@@ -55,6 +59,8 @@ class Part:
     folder: Path | None = None
     ready: Callable[[], bool] | None = None
     finished: frozenset[int] = frozenset()
+    before: Callable[[], None] | None = None
+    busy: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -138,15 +144,19 @@ def _end_all(watched: Sequence[_Watched], asked: list[int], console: Console) ->
     heard = min(len(asked), 1)
     if any(one.process for one in watched):
         console.print("Ending all parts (Ctrl-C now kills them) …")
+    limit = time.monotonic() + BUSY_SECONDS
     for one in watched:
-        one.ask("stop")
+        if not one.part.busy:
+            one.ask("stop")
     while any(one.process for one in watched):
         time.sleep(_LOOK_SECONDS)
         if len(asked) > heard:
             heard = len(asked)
             for one in watched:
                 one.ask("kill")
+        others_ended = not any(one.process for one in watched if not one.part.busy)
         for one in watched:
+            one.ask_if_idle(limit, others_ended=others_ended)
             one.look()
 
 
@@ -180,7 +190,7 @@ class _Watched:
         self.outcome, self.failed = "never started", False
         self._backoff, self._restarts = Backoff(), 0
         self._pid = 0
-        self._began = self._asked_at = 0.0
+        self._began = self._asked_at = self._next_ask = 0.0
         self._due: float | None = None
         self._look_ready: float | None = None
 
@@ -194,6 +204,8 @@ class _Watched:
         part, self._due = self.part, None
         part.log.parent.mkdir(parents=True, exist_ok=True)
         set_aside(part.log)
+        if part.before:
+            part.before()
         patience = (str(self.patience.interrupt), str(self.patience.terminate))
         with part.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 (our own words)
@@ -221,6 +233,18 @@ class _Watched:
             with suppress(BrokenPipeError):  # It has just ended.
                 self.process.stdin.write(f"{word}\n".encode())
                 self.process.stdin.flush()
+
+    def ask_if_idle(self, limit: float, *, others_ended: bool) -> None:
+        """Tell a busy part to stop once it has done what the others left it to do, or too late."""
+        now = time.monotonic()
+        if self._asked_at or (now < limit and (not others_ended or now < self._next_ask)):
+            return
+        self._next_ask = now + _READY_SECONDS
+        if now >= limit:
+            self._warn(f"is still busy after {BUSY_SECONDS:.0f} s")
+        elif self.part.busy and self.part.busy():
+            return
+        self.ask("stop")
 
     def look(self) -> None:
         """See whether the part is ready, has ended, or is to be started again."""

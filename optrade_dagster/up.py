@@ -10,14 +10,19 @@ import sys
 import time as real_time
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import partial
 
 from rich.console import Console
 
 from optrade.calendar import load_calendar
-from optrade_dagster.home import ensure_home, open_lake, workspace_file
+from optrade_dagster.home import ensure_home, open_instance, open_lake, workspace_file
+from optrade_dagster.lane_runs import end_dead_runs, unfinished
+from optrade_dagster.minute_sensor import undone
 from optrade_dagster.printing import print_frame
 from optrade_dagster.supervisor import Part, answers, run_parts
+from resources.lake import LakeLocation
 from resources.logs import compress_old, configure_logging
+from resources.recordings import Recordings
 from resources.settings import Settings
 from resources.simulator import next_session
 
@@ -74,13 +79,33 @@ def market_parts(settings: Settings, port: int | None, session: Session | None) 
 
 def _dagster(settings: Settings, port: int | None) -> Part:
     home = ensure_home(settings)
-    workspace = ("--workspace", str(workspace_file(settings)))
-    log = settings.log_root / "dagster.out"
-    run = (sys.executable, "-m")
-    if port is None:
-        return Part("dagster", (*run, "dagster._daemon", "run", *workspace), log=log, folder=home)
-    dev = ("dagster", "dev", "--host", HOST, "--port", str(port))
-    return Part("dagster", (*run, *dev, *workspace), log=log, folder=home, ready=answers(port))
+    command: tuple[str, ...] = ("dagster._daemon", "run")
+    if port is not None:
+        command = ("dagster", "dev", "--host", HOST, "--port", str(port))
+    return Part(
+        "dagster",
+        (sys.executable, "-m", *command, "--workspace", str(workspace_file(settings))),
+        log=settings.log_root / "dagster.out",
+        folder=home,
+        ready=None if port is None else answers(port),
+        before=partial(_end_dead_runs, settings),
+        busy=partial(_busy, settings),
+    )
+
+
+def _end_dead_runs(settings: Settings) -> None:
+    with open_instance(settings) as instance:
+        end_dead_runs(instance)
+
+
+def _busy(settings: Settings) -> bool:
+    """Whether the last day's minutes are still on their way from the spool into the lake."""
+    recordings = Recordings(home=str(settings.market_home), root=str(settings.spool_root))
+    days = recordings.days()
+    if not days or not LakeLocation(settings.lake_root, settings.market).exists():
+        return False
+    with open_instance(settings) as instance, open_lake(settings, read_only=True) as lake:
+        return unfinished(instance, str(days[-1])) or undone(lake, recordings.day(days[-1]))
 
 
 def _exchange(settings: Settings, session: Session) -> Part:

@@ -93,6 +93,11 @@ class RecordedDay:
             )
         return Subscription.from_json(path.read_text(encoding="utf-8"))
 
+    def journal_bytes(self) -> int:
+        """Size of the journal, which only grows: whether there is news in it."""
+        path = self.folder / JOURNAL
+        return path.stat().st_size if path.exists() else 0
+
     def journal(self) -> Sequence[dict[str, Any]]:
         """The collector's journal of the day, oldest first; empty where there is none."""
         path = self.folder / JOURNAL

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from threading import Lock
+from collections.abc import Callable
+from threading import Lock, Thread
 from typing import IO, cast
 
 from dagster import DagsterEventType, DagsterRun
@@ -28,9 +29,12 @@ _LEAVE_SECONDS = 5.0
 
 
 class Worker:
-    """A process of `resources.run_worker`, and the run it was last given."""
+    """A process of `resources.run_worker`, and the run it was last given.
 
-    def __init__(self) -> None:
+    `on_end` is called, in another thread, when the process has ended.
+    """
+
+    def __init__(self, on_end: Callable[[Worker], None]) -> None:
         self.run_id = ""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "resources.run_worker"],
@@ -40,6 +44,11 @@ class Worker:
         )
         self._words = cast("IO[str]", self._process.stdin)
         self._answers = cast("IO[str]", self._process.stdout)
+        Thread(target=self._wait, args=(on_end,), daemon=True).start()
+
+    def _wait(self, on_end: Callable[[Worker], None]) -> None:
+        self._process.wait()
+        on_end(self)
 
     @property
     def alive(self) -> bool:
@@ -93,16 +102,21 @@ class LaneRunLauncher(DefaultRunLauncher):
     def _idle(self) -> Worker:
         """A worker that has nothing to do; a new one where there is none."""
         for worker in self._workers:
-            if not self._busy(worker):
+            if not worker.alive or self._unfinished(worker) is None:
                 return worker
-        self._workers.append(Worker())
+        self._workers.append(Worker(self._ended))
         return self._workers[-1]
 
-    def _busy(self, worker: Worker) -> bool:
-        if not worker.run_id or not worker.alive:
-            return False
-        run = self._instance.get_run_by_id(worker.run_id)
-        return run is not None and not run.is_finished
+    def _unfinished(self, worker: Worker) -> DagsterRun | None:
+        """The run that a worker has in hand."""
+        run = self._instance.get_run_by_id(worker.run_id) if worker.run_id else None
+        return None if run is None or run.is_finished else run
+
+    def _ended(self, worker: Worker) -> None:
+        """Fail the run in whose midst a worker was killed; it would hold up its lane."""
+        with self._lock:  # Until a worker has taken a run, another one may get it.
+            if run := self._unfinished(worker):
+                self._instance.report_run_failed(run, "The process of this run was killed.")
 
     def terminate(self, run_id: str) -> bool:
         """End a run: a worker looks whether its run is to be cancelled."""
@@ -114,9 +128,12 @@ class LaneRunLauncher(DefaultRunLauncher):
 
     def dispose(self) -> None:
         """Let the workers leave."""
-        for worker in self._workers:
+        with self._lock:
+            leaving, self._workers = self._workers, []
+            for worker in leaving:
+                worker.run_id = ""  # Whatever becomes of it is told by itself.
+        for worker in leaving:
             worker.leave()
-        self._workers.clear()
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -125,9 +142,6 @@ class LaneRunLauncher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Whether the process of a started run still lives, by what the run said of itself."""
-        for worker in self._workers:
-            if worker.run_id == run.run_id and not worker.alive:
-                return CheckRunHealthResult(WorkerStatus.FAILED, "its worker was killed")
         events = self._instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
         said = [event.dagster_event for event in events if event.dagster_event is not None]
         pids = [event.engine_event_data.metadata.get("pid") for event in said]

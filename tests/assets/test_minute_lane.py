@@ -157,6 +157,17 @@ def test_gaps_of_the_journal_stand_in_the_lake(market):
     assert row["ended_at"] is None
 
 
+def test_the_holes_of_a_day_without_any_segment_stand_in_the_lake(market):
+    (market.folder / "subscription.json").unlink()  # Nobody was logged in: it never came so far.
+    entry = {"at": (OPEN + timedelta(minutes=5)).isoformat(), "session": "s1",
+             "event": "session_started", "opens": OPEN.isoformat(),
+             "closes": (OPEN + timedelta(hours=6)).isoformat()}  # fmt: skip
+    (market.folder / "journal.jsonl").write_text(json.dumps(entry) + "\n", encoding="utf-8")
+    assert market.run().success
+    (row,) = market.read("quality.tick_gaps").to_dicts()
+    assert (row["cause"], row["started_at"], row["ended_at"]) == ("not_started", OPEN, None)
+
+
 def test_without_the_subscription_the_run_says_what_is_missing(market, reading):
     market.seal(0, whole_day(0))
     (market.folder / "subscription.json").unlink()

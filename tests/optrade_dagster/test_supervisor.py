@@ -279,6 +279,40 @@ def test_it_ends_when_enough_was_done(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_before_every_start_and_busy_to_the_end(tmp_path: Path) -> None:
+    calls: list[str] = []
+    work, once = tmp_path / "work", tmp_path / "once"
+    sleeper = "import time; time.sleep(600)"
+    crashes = f"import os\nif not os.path.exists('{once}'):\n    open('{once}', 'w'); os._exit(3)\n"
+    worker = f"try: {sleeper}\nexcept KeyboardInterrupt: open('{work}', 'w')"
+    worker = f"import time\ntry: time.sleep(600)\nexcept KeyboardInterrupt: open('{work}', 'w')"
+
+    def busy() -> bool:
+        calls.append("busy")
+        assert work.exists(), "asked before the others have ended"
+        return calls.count("busy") < 2
+
+    keeper = Part(
+        "keeper",
+        (sys.executable, "-c", crashes + sleeper),
+        tmp_path / "keeper.out",
+        before=lambda: calls.append("start"),
+        busy=busy,
+    )
+    other = Part("other", (sys.executable, "-c", worker), tmp_path / "other.out")
+    with (tmp_path / "shown").open("w") as shown:
+        code = run_parts(
+            [keeper, other],
+            Console(file=shown, width=200),
+            patience=Patience(5, 5),
+            until=lambda: calls.count("start") == 2,
+        )
+    shown_text = (tmp_path / "shown").read_text()
+    assert code == 0, shown_text
+    assert calls == ["start", "start", "busy", "busy"]
+    assert shown_text.index("other ended") < shown_text.index("keeper ended")
+
+
 def test_what_goes_wrong_while_starting_ends_the_others(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     fine = Part("fine", (sys.executable, "-c", "import time; time.sleep(600)"), tmp_path / "o")

@@ -14,7 +14,7 @@ import pytest
 from optrade.calendar import IST
 from optrade_dagster.definitions import build_defs
 from optrade_dagster.home import open_instance
-from optrade_dagster.minute_sensor import DAY_TAG
+from optrade_dagster.lane_runs import DAY_TAG
 from optrade_dagster.sensors import REQUIRED_KINDS, Look, run_request
 from resources.logs import TRACE_TAG, bound
 from resources.recordings import Recordings
