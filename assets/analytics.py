@@ -10,19 +10,34 @@ from datetime import date
 import polars as pl
 
 from assets.building import Graph, Reads, Recipe
+from optrade.chain.exposure import dealer_weights, gamma_exposure_close
 from optrade.chain.greeks import greeks_close
 from optrade.chain.metrics import chain_metrics_close
 from optrade.chain.open_interest import open_interest_close
 from optrade.chain.premium import premium_close
+from optrade.chain.premium_history import HISTORY_SESSIONS
 from optrade.tables.analytics import (
     CHAIN_METRICS_CLOSE,
     GREEKS_CLOSE,
     OPEN_INTEREST_CLOSE,
-    PREMIUM_CLOSE,
 )
+from optrade.tables.exposure import GAMMA_EXPOSURE_CLOSE
+from optrade.tables.participants import POSITIONS
+from optrade.tables.premium import PREMIUM_CLOSE
 from optrade.tables.snapshots import CHAIN_CLOSE
 
 CHAIN = Reads(CHAIN_CLOSE)
+PAST = Reads(
+    CHAIN_CLOSE,
+    columns=(
+        "trade_date", "underlying", "expiry", "strike", "option_type", "strike_offset", "spot",
+        "last_price", "close_price", "average_price", "settlement", "oi_units", "lot_size",
+        "source",
+    ),
+    where="expiry_bucket IS NOT NULL",
+    sessions_before=HISTORY_SESSIONS,
+)  # fmt: skip
+"""What premiums and their past are made of."""
 
 
 def recipes(graph: Graph, *, tick: float, offsets: tuple[int, ...]) -> tuple[Recipe, ...]:
@@ -38,14 +53,22 @@ def recipes(graph: Graph, *, tick: float, offsets: tuple[int, ...]) -> tuple[Rec
         del dates
         return chain_metrics_close(chain, greeks)
 
+    def make_exposure(
+        dates: tuple[date, ...],
+        chain: pl.DataFrame,
+        greeks: pl.DataFrame,
+        positions: pl.DataFrame,
+    ) -> pl.DataFrame:
+        del dates
+        return gamma_exposure_close(chain, greeks, dealer_weights(positions))
+
     def make_open_interest(dates: tuple[date, ...], chain: pl.DataFrame) -> pl.DataFrame:
         calendar = graph.calendar
         previous_of = {d: calendar.previous(d) for d in dates if d > calendar.first}
         return open_interest_close(chain, dates, previous_of)
 
     def make_premium(dates: tuple[date, ...], chain: pl.DataFrame) -> pl.DataFrame:
-        del dates
-        return premium_close(chain, offsets)
+        return premium_close(chain, offsets, dates, graph.calendar)
 
     steps = ",".join(map(str, offsets))
     return (
@@ -54,8 +77,15 @@ def recipes(graph: Graph, *, tick: float, offsets: tuple[int, ...]) -> tuple[Rec
             CHAIN_METRICS_CLOSE,
             make_metrics,
             {"chain": CHAIN, "greeks": Reads(GREEKS_CLOSE)},
-            "1",
+            "2",
             _metrics_notes,
+        ),
+        Recipe(
+            GAMMA_EXPOSURE_CLOSE,
+            make_exposure,
+            {"chain": CHAIN, "greeks": Reads(GREEKS_CLOSE), "positions": Reads(POSITIONS)},
+            "1",
+            _exposure_notes,
         ),
         Recipe(
             OPEN_INTEREST_CLOSE,
@@ -64,7 +94,7 @@ def recipes(graph: Graph, *, tick: float, offsets: tuple[int, ...]) -> tuple[Rec
             "1",
             _oi_notes,
         ),
-        Recipe(PREMIUM_CLOSE, make_premium, {"chain": CHAIN}, f"1 offsets={steps}", _premium_notes),
+        Recipe(PREMIUM_CLOSE, make_premium, {"chain": PAST}, f"2 offsets={steps}", _premium_notes),
     )
 
 
@@ -90,6 +120,19 @@ def _metrics_notes(rows: pl.DataFrame) -> pl.DataFrame:
         nifty_max_pain_strike=of("NIFTY", "max_pain_strike"),
         banknifty_pcr_oi=of("BANKNIFTY", "pcr_oi"),
         banknifty_atm_iv=of("BANKNIFTY", "atm_iv"),
+    )
+
+
+def _exposure_notes(rows: pl.DataFrame) -> pl.DataFrame:
+    nifty = rows.filter(pl.col("underlying") == "NIFTY")
+
+    def of(assumption: str, column: str) -> pl.Expr:
+        return pl.col(column).filter(pl.col("assumption") == assumption).first()
+
+    return nifty.group_by("trade_date").agg(
+        nifty_exposure_calls_long_crore=of("calls_long", "exposure_rupees") / 1e7,
+        nifty_exposure_participants_crore=of("participants", "exposure_rupees") / 1e7,
+        nifty_flip_level=of("calls_long", "flip_level"),
     )
 
 

@@ -83,6 +83,7 @@ class Refusals(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 Notes = Callable[[pl.DataFrame], pl.DataFrame]
+Pictures = Callable[[pl.DataFrame, Mapping[str, pl.DataFrame]], Mapping[date, str]]
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ class Recipe:
 
     `make(dates, **frames)` gets the run's dates and one frame per entry of `reads`, and gives
     rows of those dates (fewer dates where the data are missing). `notes` condenses the rows to
-    frame[trade_date, ...] of numbers that plot well over dates.
+    frame[trade_date, ...] of numbers that plot well over dates; `pictures` draws a date's rows
+    and what they are from as Markdown.
     """
 
     table: Table
@@ -99,6 +101,7 @@ class Recipe:
     reads: Mapping[str, Reads]
     code_version: str
     notes: Notes | None = None
+    pictures: Pictures | None = None
     uses: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -166,9 +169,11 @@ def build_asset(graph: Graph, recipe: Recipe) -> dg.AssetsDefinition:
         rows = table.conform(recipe.make(dates, **frames))
         accepted, refused = gate(table, rows, graph.calendar)
         report_refusals(context, table, refused)
-        yield dg.Output(
-            Produced(table, accepted, notes_of(accepted, recipe.notes)), metadata=DATE_BY_DATE
-        )
+        notes = notes_of(accepted, recipe.notes)
+        if recipe.pictures is not None:
+            for day, picture in recipe.pictures(accepted, frames).items():
+                notes.setdefault(day, {})["picture"] = dg.MetadataValue.md(picture)
+        yield dg.Output(Produced(table, accepted, notes), metadata=DATE_BY_DATE)
 
     return cast("dg.AssetsDefinition", asset)
 

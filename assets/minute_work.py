@@ -20,7 +20,9 @@ from typing import Any
 import polars as pl
 
 from assets.building import Graph
+from assets.premium import minute_history
 from assets.snapshots import session_closes
+from optrade.chain.exposure import dealer_weights, gamma_exposure_minute
 from optrade.chain.greeks import greeks_minute
 from optrade.chain.metrics import chain_metrics_minute
 from optrade.chain.minute import chain_minute, index_minute, minutes_of
@@ -29,16 +31,20 @@ from optrade.chain.premium import premium_minute
 from optrade.formats.kite_frames import Decoded, decode_frames, raw_ticks
 from optrade.formats.kite_instruments import parse_instruments
 from optrade.subscription import Subscription
+from optrade.surface.frames import surface_minute, surface_points_minute
 from optrade.tables import Table
 from optrade.tables.analytics import (
     CHAIN_METRICS_MINUTE,
     GREEKS_MINUTE,
     OPEN_INTEREST_MINUTE,
-    PREMIUM_MINUTE,
 )
+from optrade.tables.exposure import GAMMA_EXPOSURE_MINUTE
+from optrade.tables.participants import POSITIONS
+from optrade.tables.premium import PREMIUM_MINUTE
 from optrade.tables.quality import TICK_GAPS
 from optrade.tables.raw_live import INSTRUMENTS, TICK_SEGMENTS, TICKS
 from optrade.tables.snapshots import CHAIN_CLOSE, CHAIN_MINUTE, INDEX_MINUTE
+from optrade.tables.surface import SURFACE_MINUTE, SURFACE_POINTS_MINUTE
 from resources.journal import tick_gaps
 from resources.lake_io import LakeResource
 from resources.lake_parts import held_minutes
@@ -56,12 +62,16 @@ Guard = Callable[[Table, pl.DataFrame], str | None]
 
 @dataclass(frozen=True)
 class Maths:
-    """What the configured maths assumes: rate a year, tick in rupees, offsets, seconds held."""
+    """What the configured maths assumes: rate a year, tick in rupees, offsets, seconds held.
+
+    `repair` says whether smiles with arbitrage are fitted again without.
+    """
 
     rate: float
     tick: float
     offsets: tuple[int, ...]
     max_gap_seconds: float
+    repair: bool
 
 
 @dataclass(frozen=True)
@@ -264,6 +274,12 @@ class DayWork:
         return self.lake.read(CHAIN_CLOSE, [previous])
 
     @cached_property
+    def _weights(self) -> pl.DataFrame:
+        """What dealers held the evening before, dated as of this day."""
+        positions = self.lake.read(POSITIONS, [self.graph.calendar.previous(self.day)])
+        return dealer_weights(positions).with_columns(trade_date=pl.lit(self.day))
+
+    @cached_property
     def _listed(self) -> pl.DataFrame | None:
         """trade_date, underlying, expiry of all options listed that day; None without a dump."""
         query = (
@@ -276,25 +292,37 @@ class DayWork:
     def _computed(self, ticks: pl.DataFrame, minutes: Sequence[datetime]) -> Frames:
         chosen = self.subscription.frame
         opened, closed = self._hours()
+        chain_before = self._state(CHAIN_MINUTE, minutes[0])
         index = index_minute(
             ticks, chosen, self._state(INDEX_MINUTE, minutes[0]), minutes,
             session_open=opened, session_close=closed,
             max_gap_seconds=self.maths.max_gap_seconds,
         )  # fmt: skip
         chain = chain_minute(
-            ticks, chosen, self._state(CHAIN_MINUTE, minutes[0]), minutes, index,
-            self._previous_chain,
+            ticks, chosen, chain_before, minutes, index, self._previous_chain,
             rate=self.maths.rate, session_open=opened, session_close=closed,
             max_gap_seconds=self.maths.max_gap_seconds,
         )  # fmt: skip
         greeks = greeks_minute(chain, self.maths.tick)
+        surface = surface_minute(chain, greeks, repair=self.maths.repair)
         return {
             INDEX_MINUTE.full_name: index,
             CHAIN_MINUTE.full_name: chain,
             GREEKS_MINUTE.full_name: greeks,
             CHAIN_METRICS_MINUTE.full_name: chain_metrics_minute(chain, greeks),
+            GAMMA_EXPOSURE_MINUTE.full_name: gamma_exposure_minute(chain, greeks, self._weights),
+            SURFACE_MINUTE.full_name: surface,
+            SURFACE_POINTS_MINUTE.full_name: surface_points_minute(surface),
             OPEN_INTEREST_MINUTE.full_name: open_interest_minute(chain),
-            PREMIUM_MINUTE.full_name: premium_minute(chain, self.maths.offsets, self._listed),
+            PREMIUM_MINUTE.full_name: premium_minute(
+                chain,
+                self.maths.offsets,
+                self._listed,
+                state=self._state(PREMIUM_MINUTE, minutes[0]),
+                chain_before=chain_before,
+                history=minute_history(self.lake, self.graph.calendar, self.day, minutes),
+                calendar=self.graph.calendar,
+            ),
         }
 
 

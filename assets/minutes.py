@@ -26,16 +26,18 @@ from optrade.tables.analytics import (
     CHAIN_METRICS_MINUTE,
     GREEKS_MINUTE,
     OPEN_INTEREST_MINUTE,
-    PREMIUM_MINUTE,
 )
+from optrade.tables.exposure import GAMMA_EXPOSURE_MINUTE
+from optrade.tables.premium import PREMIUM_MINUTE
 from optrade.tables.quality import TICK_GAPS
 from optrade.tables.raw_live import INSTRUMENTS, TICK_SEGMENTS, TICKS
 from optrade.tables.snapshots import CHAIN_MINUTE, INDEX_MINUTE
+from optrade.tables.surface import SURFACE_MINUTE, SURFACE_POINTS_MINUTE
 from resources.lake_io import DATE_BY_DATE, Committed, LakeResource
 from resources.lake_slices import Slice, SliceResult
 from resources.recordings import Recordings
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 LINEAGE: tuple[tuple[Table, tuple[Table, ...]], ...] = (
     (INSTRUMENTS, ()),
     (TICK_SEGMENTS, ()),
@@ -45,6 +47,9 @@ LINEAGE: tuple[tuple[Table, tuple[Table, ...]], ...] = (
     (CHAIN_MINUTE, (TICKS, INDEX_MINUTE)),
     (GREEKS_MINUTE, (CHAIN_MINUTE,)),
     (CHAIN_METRICS_MINUTE, (CHAIN_MINUTE, GREEKS_MINUTE)),
+    (SURFACE_MINUTE, (CHAIN_MINUTE, GREEKS_MINUTE)),
+    (SURFACE_POINTS_MINUTE, (SURFACE_MINUTE,)),
+    (GAMMA_EXPOSURE_MINUTE, (CHAIN_MINUTE, GREEKS_MINUTE)),
     (OPEN_INTEREST_MINUTE, (CHAIN_MINUTE,)),
     (PREMIUM_MINUTE, (CHAIN_MINUTE,)),
 )

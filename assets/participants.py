@@ -13,18 +13,29 @@ import polars as pl
 from assets.building import Graph, Reads, Recipe
 from optrade.calendar import TradingCalendar
 from optrade.expiries import segments_expiring
+from optrade.history import HISTORY_SESSIONS
 from optrade.participants import (
-    HISTORY_SESSIONS,
     activity,
     cross,
     expiry_flags,
     ledger,
     positions,
+    premium_flow,
 )
-from optrade.tables.participants import ACTIVITY, CROSS, LEDGER, POSITIONS
+from optrade.participants.positioning import RULE
+from optrade.tables.participants import ACTIVITY, CROSS, LEDGER, POSITIONS, PREMIUM_FLOW
 from optrade.tables.raw import FO_BHAVCOPY, PARTICIPANT_OI, PARTICIPANT_VOLUME
+from optrade.tables.snapshots import CHAIN_CLOSE
 
 Dates = tuple[date, ...]
+_PREMIUM_COLUMNS = (
+    "trade_date",
+    "expiry",
+    "option_type",
+    "volume_lots",
+    "lot_size",
+    "average_price",
+)
 _CONTRACT_COLUMNS = ("trade_date", "underlying_class", "instrument_type", "expiry")
 
 
@@ -34,10 +45,21 @@ def recipes(graph: Graph) -> tuple[Recipe, ...]:
     return (
         Recipe(POSITIONS, _positions, {"participant_oi": oi}, "1", _position_notes),
         Recipe(
+            PREMIUM_FLOW,
+            _premium_flow,
+            {"participant_volume": volume, "chain": Reads(CHAIN_CLOSE, _PREMIUM_COLUMNS)},
+            "1",
+            _premium_flow_notes,
+        ),
+        Recipe(
             ACTIVITY,
             _activity,
-            {"participant_oi": oi, "participant_volume": volume},
-            "1",
+            {
+                "participant_oi": oi,
+                "participant_volume": volume,
+                "premium_flow": Reads(PREMIUM_FLOW),
+            },
+            f"2 {RULE}",
             _activity_notes,
         ),
         Recipe(
@@ -55,7 +77,7 @@ def recipes(graph: Graph) -> tuple[Recipe, ...]:
                 "participant_volume": volume,
                 "contracts": Reads(FO_BHAVCOPY, columns=_CONTRACT_COLUMNS),
             },
-            "1",
+            "2",
             _ledger_notes,
         ),
     )
@@ -65,10 +87,19 @@ def _positions(_dates: Dates, participant_oi: pl.DataFrame) -> pl.DataFrame:
     return positions(participant_oi)
 
 
-def _activity(
-    _dates: Dates, participant_oi: pl.DataFrame, participant_volume: pl.DataFrame
+def _premium_flow(
+    _dates: Dates, participant_volume: pl.DataFrame, chain: pl.DataFrame
 ) -> pl.DataFrame:
-    return activity(participant_oi, participant_volume)
+    return premium_flow(participant_volume, chain)
+
+
+def _activity(
+    _dates: Dates,
+    participant_oi: pl.DataFrame,
+    participant_volume: pl.DataFrame,
+    premium_flow: pl.DataFrame,
+) -> pl.DataFrame:
+    return activity(participant_oi, participant_volume, premium_flow)
 
 
 def _cross(calendar: TradingCalendar, dates: Dates, positions: pl.DataFrame) -> pl.DataFrame:
@@ -99,6 +130,18 @@ def _position_notes(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.group_by("trade_date").agg(
         fii_net_index_future_contracts=pl.col("net_contracts").filter(fii & future).sum(),
         open_contracts=pl.col("long_contracts").sum(),
+    )
+
+
+def _premium_flow_notes(rows: pl.DataFrame) -> pl.DataFrame:
+    total = rows.filter(pl.col("segment") == "total")
+
+    def paid(participant: str) -> pl.Expr:
+        of = pl.col("participant") == participant
+        return pl.col("net_premium_flow_mid_rupees").filter(of).first() / 1e7
+
+    return total.group_by("trade_date").agg(
+        fii_net_premium_crore=paid("FII"), client_net_premium_crore=paid("CLIENT")
     )
 
 

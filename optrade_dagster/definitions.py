@@ -16,15 +16,17 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from assets import analytics, participants, snapshots
+from assets import analytics, participants, signals, snapshots, surface, volatility
 from assets.building import Graph, Recipe, Refusals, build_asset
 from assets.checks import build_checks
 from assets.minute_work import Maths
 from assets.minutes import build_minutes, kite_session
 from assets.partitions import horizon, trading_days
+from assets.premium import build_overlay
 from assets.raw import FILE_TABLES, build_raw
 from optrade.calendar import TradingCalendar, load_calendar
 from optrade.tables import IST, Table
+from optrade.tables.premium import PREMIUM_OVERLAY
 from optrade.tables.raw import SOURCE_FILES
 from optrade_dagster.jobs import close_lane, day_closed, logs_packed, minute_lane
 from optrade_dagster.minute_sensor import minute_day_ended, tick_segments_sealed
@@ -70,6 +72,9 @@ def build_recipes(settings: Settings, graph: Graph) -> tuple[Recipe, ...]:
         *snapshots.recipes(graph, rate=assumed.risk_free_rate),
         *participants.recipes(graph),
         *analytics.recipes(graph, tick=assumed.tick_rupees, offsets=assumed.strike_offsets),
+        *surface.recipes(repair=assumed.repair_surfaces),
+        *volatility.recipes(graph, rate=assumed.risk_free_rate),
+        *signals.recipes(graph),
     )
 
 
@@ -109,7 +114,8 @@ def build_defs(
 def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg.Definitions:
     graph = build_graph(settings)
     recipes = build_recipes(settings, graph)
-    tables: list[Table] = [SOURCE_FILES, *FILE_TABLES.values(), *(r.table for r in recipes)]
+    computed = [*(recipe.table for recipe in recipes), PREMIUM_OVERLAY]
+    tables: list[Table] = [SOURCE_FILES, *FILE_TABLES.values(), *computed]
     job, minutes, packed = close_lane(graph), minute_lane(graph), logs_packed(settings)
     assumed = settings.analytics
     maths = Maths(
@@ -117,12 +123,14 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
         assumed.tick_rupees,
         assumed.strike_offsets,
         assumed.max_gap_seconds,
+        assumed.repair_surfaces,
     )
     return dg.Definitions(
         assets=[
             build_raw(graph),
             *(build_asset(graph, recipe) for recipe in recipes),
             build_minutes(graph, maths),
+            build_overlay(graph),
             kite_session(graph),
         ],
         asset_checks=[build_checks(graph, table) for table in tables],

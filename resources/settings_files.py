@@ -96,6 +96,12 @@ class AnalyticsSettings(Group):
         examples=["whole numbers from -50 to 50, comma-separated"],
     )
 
+    repair_surfaces: bool = Field(
+        default=True,
+        description="Whether a fitted smile with arbitrage between its quotes is fitted again "
+        "without. What the first fit was like is stored either way.",
+    )
+
     _offsets = field_validator("strike_offsets", mode="before")(split)
 
 

@@ -23,9 +23,8 @@ def greeks_close(chain: pl.DataFrame, tick: float = TICK) -> pl.DataFrame:
     its out-of-the-money twin by put-call parity. Greeks are derivatives of the discounted
     price (`black76.greeks`); iv_error = tick / 2 / vega, `tick` in rupees.
 
-    Where there is no volatility, all of iv, iv_error and greeks are null and `reason` says why,
-    the first that holds of: expired, no_trade, no_forward, below_intrinsic, above_max,
-    out_of_domain.
+    Where there is no volatility, all of iv, iv_error and greeks are null and `reason` says why
+    (`black76.reasons`).
     """
     solved = _solved(chain.with_columns(price="close_price"), tick)
     return TABLES["analytics.greeks_close"].conform(solved)
@@ -46,43 +45,22 @@ def greeks_minute(chain: pl.DataFrame, tick: float = TICK) -> pl.DataFrame:
 
 
 def _solved(quotes: pl.DataFrame, tick: float) -> pl.DataFrame:
-    undiscounted = quotient(pl.col("price"), pl.col("discount_factor"))
-    quotes = quotes.with_columns(undiscounted=undiscounted)
-    quotes = quotes.with_columns(reason=_refusal())
-    p, f, k, t, d = (
-        quotes[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        for name in ("undiscounted", "forward", "strike", "years_to_expiry", "discount_factor")
+    discounted = pl.col("discount_factor") > 0
+    columns = quotes.select(
+        undiscounted=quotient(pl.col("price"), pl.when(discounted).then("discount_factor")),
+        price="price",
+        forward=pl.when(discounted).then("forward"),
+        strike="strike",
+        years="years_to_expiry",
+        discount="discount_factor",
     )
+    u, p, f, k, t, d = (column.cast(pl.Float64).fill_null(np.nan).to_numpy() for column in columns)
     call = (quotes["option_type"] == "CE").to_numpy()
-    refused = quotes["reason"].is_not_null().to_numpy()
-    iv = black76.implied_volatility(np.where(refused, np.nan, p), f, k, t, call)
-    values = black76.greeks(f, k, t, iv, call, d)._asdict()
-    values |= {"iv": iv, "iv_error": tick / 2 / values["vega"]}
+    iv, greeks = black76.implied_volatility_and_greeks(u, f, k, t, call, d)
+    # Without a discount the undiscounted price is unknown too, but it is not what is missing.
+    reason = black76.reasons(np.where(np.isnan(f), p, u), f, k, t, call, iv)
+    values = {"iv": iv, **greeks._asdict(), "iv_error": tick / 2 / greeks.vega}
     return quotes.with_columns(
-        pl.Series(name, value, nan_to_null=True) for name, value in values.items()
-    ).with_columns(
-        reason=pl.when(pl.col("reason").is_null() & pl.col("iv").is_null())
-        .then(pl.lit("out_of_domain"))
-        .otherwise("reason")
-    )
-
-
-def _refusal() -> pl.Expr:
-    """Why a quote can't be solved, as far as it shows before solving; null if it may be."""
-    undiscounted = pl.col("undiscounted")
-    call = pl.col("option_type") == "CE"
-    away = pl.col("forward") - pl.col("strike")
-    intrinsic = pl.when(call).then(away).otherwise(-away).clip(lower_bound=0)
-    ceiling = pl.when(call).then("forward").otherwise("strike")
-    return (
-        pl.when(pl.col("years_to_expiry") <= 0)
-        .then(pl.lit("expired"))
-        .when(pl.col("price").is_null())
-        .then(pl.lit("no_trade"))
-        .when(pl.col("forward").is_null() | pl.col("discount_factor").is_null())
-        .then(pl.lit("no_forward"))
-        .when(undiscounted <= intrinsic)
-        .then(pl.lit("below_intrinsic"))
-        .when(undiscounted >= ceiling)
-        .then(pl.lit("above_max"))
+        *(pl.Series(name, value, nan_to_null=True) for name, value in values.items()),
+        pl.Series("reason", reason.tolist(), dtype=pl.String),
     )

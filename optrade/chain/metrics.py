@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from optrade.chain.grain import CLOSE, MINUTE, Grain
+from optrade.chain.levels import moves, walls
 from optrade.division import quotient
 from optrade.tables import TABLES
 
@@ -42,18 +43,20 @@ def chain_metrics_minute(chain: pl.DataFrame, greeks: pl.DataFrame) -> pl.DataFr
 
 
 def _metrics(chain: pl.DataFrame, greeks: pl.DataFrame, grain: Grain) -> pl.DataFrame:
-    return (
+    whole = (
         _sums(chain, grain)
         .with_columns(_ratios(grain))
         .join(_max_pains(chain, grain), on=grain.expiry, how="left")
         .join(_volatility(greeks, grain), on=grain.expiry, how="left")
         .join(_straddles(chain, grain), on=grain.expiry, how="left")
+        .join(walls(chain, grain), on=grain.expiry, how="left")
         .with_columns(
             iv_coverage=pl.when(pl.col("priced") > 0).then(
                 quotient(pl.col("iv_count"), pl.col("priced"))
             )
         )
     )
+    return moves(whole, grain)
 
 
 def max_pain(

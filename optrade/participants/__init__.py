@@ -1,4 +1,4 @@
-"""Who holds and trades what: positions, activity, leans and the ledger of participant classes.
+"""Who holds and trades what: positions, activity, premium, leans and the ledger of the classes.
 
 Belongs here: pure functions from the participant files' frames to the `participants` tables.
 Does not belong here: reading files (`optrade.formats`), verdicts (`optrade.quality`), or any
@@ -8,14 +8,13 @@ figure per index or intraday, which the exchange does not publish.
 from __future__ import annotations
 
 from optrade.participants.activity import activity
-from optrade.participants.cross import HISTORY_MINIMUM, HISTORY_SESSIONS, cross
+from optrade.participants.cross import cross
 from optrade.participants.identities import fii_disagreements, unbalanced
 from optrade.participants.ledger import expiring_segments, expiry_flags, ledger
 from optrade.participants.positions import positions
+from optrade.participants.premium_flow import premium_flow
 
 __all__ = [
-    "HISTORY_MINIMUM",
-    "HISTORY_SESSIONS",
     "activity",
     "cross",
     "expiring_segments",
@@ -23,5 +22,6 @@ __all__ = [
     "fii_disagreements",
     "ledger",
     "positions",
+    "premium_flow",
     "unbalanced",
 ]

@@ -11,14 +11,9 @@ from datetime import date
 
 import polars as pl
 
-from optrade.division import quotient
+from optrade.history import against_past
 from optrade.participants.positions import INDEX_SEGMENTS, ratio
 from optrade.tables.participants import CROSS
-
-HISTORY_SESSIONS = 60
-"""How many previous trading days the divergence looks back over."""
-HISTORY_MINIMUM = 20
-"""How many of them must be held for the divergence to be given."""
 
 
 def cross(
@@ -27,41 +22,17 @@ def cross(
     """Return the `participants.cross` rows of those `dates` that have positions.
 
     `positions` holds `participants.positions` rows of the dates and of their history;
-    `sessions` the calendar's trading days over the same span. The divergence of a date is
-    measured against the earlier dates held among its previous `HISTORY_SESSIONS` trading days
-    (mean, and standard deviation with n - 1) and never looks at the date itself or beyond.
+    `sessions` the calendar's trading days over the same span. The divergence of a date is its
+    gap `against_past`.
 
     Raises `ValueError` when a date that has positions is not one of the `sessions`.
     """
     days = _leans(positions)
-    wanted = days.filter(pl.col("trade_date").is_in(list(dates)))
-    order = pl.DataFrame(
-        {"trade_date": sorted(set(sessions))}, schema={"trade_date": pl.Date()}
-    ).with_row_index("ordinal")
-    if strays := set(wanted["trade_date"]) - set(order["trade_date"]):
-        raise ValueError(
-            f"positions on {min(strays)}, which is not one of the sessions given; "
-            "pass the calendar's trading days over the whole span"
-        )
-    past = _history(wanted, days, order)
-    gap, n = pl.col("crowd_vs_smart_gap"), pl.col("history_n")
-    reason = (
-        pl.when(gap.is_null())
-        .then(pl.lit("no_positions"))
-        .when(n < HISTORY_MINIMUM)
-        .then(pl.lit("too_few_days"))
-        .when(~pl.col("varied"))
-        .then(pl.lit("no_variation"))
-    )
-    rows = (
-        wanted.join(past, on="trade_date", how="left")
-        .with_columns(n.fill_null(0))
-        .with_columns(reason=reason)
-        .with_columns(
-            crowd_vs_smart_divergence=pl.when(pl.col("reason").is_null()).then(
-                quotient(gap - pl.col("mean"), pl.col("std"))
-            )
-        )
+    gaps = days.select("trade_date", value="crowd_vs_smart_gap")
+    measured = against_past(gaps, dates, sessions).drop("value")
+    rows = days.join(measured, on="trade_date").with_columns(
+        pl.col("reason").replace("no_value", "no_positions"),
+        crowd_vs_smart_divergence="standardised",
     )
     return CROSS.conform(rows)
 
@@ -96,34 +67,5 @@ def _leans(positions: pl.DataFrame) -> pl.DataFrame:
         .with_columns(
             smart_money_direction=pl.col("fii_lean"),
             crowd_vs_smart_gap=pl.col("client_lean") - pl.col("fii_lean"),
-        )
-    )
-
-
-def _history(wanted: pl.DataFrame, days: pl.DataFrame, order: pl.DataFrame) -> pl.DataFrame:
-    """Mean, deviation and number of the gaps before each wanted date.
-
-    Joined and grouped rather than rolled: a rolling sum carries rounding over from whichever
-    rows went before, and then a date's figure would depend on the dates asked for with it.
-    """
-    ordinal = pl.col("ordinal").cast(pl.Int64())
-    gaps = (
-        days.join(order, on="trade_date")
-        .select(ordinal, gap="crowd_vs_smart_gap")
-        .drop_nulls("gap")
-    )
-    gap = pl.col("gap")
-    return (
-        wanted.join(order, on="trade_date")
-        .select("trade_date", ordinal=ordinal - pl.int_ranges(1, HISTORY_SESSIONS + 1))
-        .explode("ordinal")
-        .join(gaps, on="ordinal")
-        .sort("trade_date", "ordinal")
-        .group_by("trade_date", maintain_order=True)
-        .agg(
-            history_n=pl.len().cast(pl.Int64()),
-            mean=gap.mean(),
-            std=gap.std(ddof=1),
-            varied=gap.min() < gap.max(),
         )
     )

@@ -92,6 +92,7 @@ def ledger(
     previous day's, then the volume file. A residual within `ROUNDING` is `exact` or
     `rounding` on any day: on an expiry day it says that the class held next to nothing net in
     what expired. Only a larger one is `expiry` on such a day, and `broken` on any other.
+    `expired_net_contracts` reads it: what expired left the book without a trade.
 
     Raises `ValueError` when `expiries` lacks a day that has a file.
     """
@@ -109,6 +110,7 @@ def ledger(
         .with_columns(net_oi_change=pl.col("oi") - pl.col("oi_before"))
         .with_columns(residual=pl.col("net_oi_change") - pl.col("net_volume"))
         .with_columns(reason=_reason(), identity=_identity())
+        .with_columns(expired_net_contracts=_expired(), expired_reason=_expired_reason())
     )
     if rows["expiry_basis"].has_nulls():
         day = rows.filter(pl.col("expiry_basis").is_null()).row(0, named=True)["trade_date"]
@@ -143,4 +145,19 @@ def _identity() -> pl.Expr:
         .then(pl.lit("expiry"))
         .when(size > ROUNDING)
         .then(pl.lit("broken"))
+    )
+
+
+def _expired() -> pl.Expr:
+    return pl.when(pl.col("identity") == "expiry").then(-pl.col("residual"))
+
+
+def _expired_reason() -> pl.Expr:
+    return (
+        pl.when(pl.col("identity").is_null())
+        .then(pl.lit("residual_unknown"))
+        .when(~pl.col("expires"))
+        .then(pl.lit("nothing_expired"))
+        .when(pl.col("identity") != "expiry")
+        .then(pl.lit("within_rounding"))
     )

@@ -1,7 +1,7 @@
 """What is worked out from the chain: covers it, adds up to it, and stays plausible.
 
 Belongs here: rules of the `analytics` tables at the close. Does not belong here: rules of the
-chain itself (`chain`).
+chain itself (`chain`) and of premium (`premium`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from optrade.quality.rules import DAY, Inputs, Rule, counted, largest, missing, 
 
 CHAIN, INDEX_CLOSE = "snapshots.chain_close", "raw.index_close"
 GREEKS, METRICS = "analytics.greeks_close", "analytics.chain_metrics_close"
-OPEN_INTEREST, PREMIUM = "analytics.open_interest_close", "analytics.premium_close"
+OPEN_INTEREST = "analytics.open_interest_close"
 ENOUGH_TRADED = 50
 """Options an expiry must have traded for its volatility to be judged."""
 
@@ -131,57 +131,6 @@ def _shares_off(inputs: Inputs) -> pl.DataFrame:
         sums,
         (pl.col("oi_share") - 1).abs(),
         words("{} {}: {}", _TERM, "option_type", "oi_share"),
-    )
-
-
-def _buckets_without_premium(inputs: Inputs) -> pl.DataFrame:
-    filled = inputs.frame(CHAIN).filter(
-        pl.col("expiry_bucket").is_not_null() & pl.col("atm_strike").is_not_null()
-    )
-    buckets = filled.select(DAY, "underlying", "expiry_bucket").unique()
-    rows = inputs.frame(PREMIUM)
-    return missing(
-        rows,
-        buckets.sort(DAY, "underlying", "expiry_bucket"),
-        words("{} {}", "underlying", "expiry_bucket"),
-    )
-
-
-def _straddles_cheap(inputs: Inputs) -> pl.DataFrame:
-    """A straddle pays |spot - strike| at least; what it falls short by, in percent of spot."""
-    forwards = (
-        inputs.frame(CHAIN)
-        .group_by(_EXPIRY)
-        .agg(pl.col("forward", "discount_factor").drop_nulls().first())
-    )
-    straddles = (
-        inputs.frame(PREMIUM)
-        .filter(pl.col("kind") == "straddle")
-        .join(forwards, on=_EXPIRY, maintain_order="left")
-    )
-    due = (pl.col("forward") - pl.col("call_strike")).abs() * pl.col("discount_factor")
-    short = ((due - pl.col("close_premium")) / pl.col("forward") * 100).clip(lower_bound=0)
-    text = words("{} {}: {}", _TERM, "call_strike", "close_premium")
-    return largest(straddles, short, text)
-
-
-def _straddle_disagrees(inputs: Inputs) -> pl.DataFrame:
-    at_money = inputs.frame(PREMIUM).filter(
-        (pl.col("kind") == "straddle") & (pl.col("strike_offset") == 0)
-    )
-    stated = inputs.frame(METRICS).select(*_EXPIRY, "atm_straddle")
-    rows = at_money.join(stated, on=_EXPIRY, maintain_order="left")
-    same = pl.col("close_premium").eq_missing(pl.col("atm_straddle"))
-    near = (pl.col("close_premium") - pl.col("atm_straddle")).abs() < 0.001
-    return counted(
-        rows,
-        ~(same | near.fill_null(value=False)),
-        words(
-            "{}: {} against {}",
-            _TERM,
-            pl.col("close_premium"),
-            pl.col("atm_straddle"),
-        ),
     )
 
 
@@ -304,42 +253,5 @@ RULES: tuple[Rule, ...] = (
         threshold=1e-9,
         unit="largest distance from 1",
         measure=_shares_off,
-    ),
-    Rule(
-        name="buckets_covered",
-        table=PREMIUM,
-        severity="ERROR",
-        blocking=False,
-        description="Every bucket that an expiry of the chain fills first has its premiums.",
-        remedy=remedies.REBUILD,
-        threshold=0,
-        unit="buckets missing",
-        measure=_buckets_without_premium,
-        needs=(CHAIN,),
-    ),
-    Rule(
-        name="straddle_above_payoff",
-        table=PREMIUM,
-        severity="WARN",
-        blocking=False,
-        description="A straddle costs at least the discounted distance of the forward from its "
-        "strike, within 0.5 % of the forward (0.001 % at most on 18 real days).",
-        remedy=remedies.LOOK,
-        threshold=0.5,
-        unit="percent short, at most",
-        measure=_straddles_cheap,
-        needs=(CHAIN,),
-    ),
-    Rule(
-        name="agrees_with_metrics",
-        table=PREMIUM,
-        severity="ERROR",
-        blocking=False,
-        description="The straddle at the money is the one in `analytics.chain_metrics_close`.",
-        remedy=remedies.REBUILD,
-        threshold=0,
-        unit="straddles that differ",
-        measure=_straddle_disagrees,
-        needs=(METRICS,),
     ),
 )

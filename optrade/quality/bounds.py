@@ -130,7 +130,7 @@ def _inside_date(table: Table) -> Rule | None:
     columns = [name for _, name in faults]
 
     def measure(inputs: Inputs) -> pl.DataFrame:
-        bad = pl.any_horizontal(fault for fault, _ in faults)
+        bad = pl.any_horizontal(fault.fill_null(value=False) for fault, _ in faults)
         text = pl.concat_str([words(f"{name} {{}}", name) for name in columns], separator=" ")
         return counted(inputs.frame(table.full_name).select(DAY, *columns), bad, text)
 

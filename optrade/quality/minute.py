@@ -1,7 +1,8 @@
 """The chain by minute and what follows from it: without holes, in line, and adding up.
 
 Belongs here: rules of `snapshots.chain_minute` and the `analytics` tables by minute. Does not
-belong here: packets and indices (`ticks`), rules of the close (`chain`, `prices`, `analytics`).
+belong here: packets and indices (`ticks`), rules of the close (`chain`, `prices`, `analytics`),
+of premium (`premium`).
 
 A run of the lane judges the minutes it brought, so every rule holds for a few minutes as well as
 for a day. Shares leave room for the opening minute and a reconnection.
@@ -20,7 +21,7 @@ from optrade.tables import TABLES
 
 CHAIN = "snapshots.chain_minute"
 GREEKS, METRICS = "analytics.greeks_minute", "analytics.chain_metrics_minute"
-OPEN_INTEREST, PREMIUM = "analytics.open_interest_minute", "analytics.premium_minute"
+OPEN_INTEREST = "analytics.open_interest_minute"
 STALE_SECONDS = 300
 """An option at the money that says nothing for so long stands still."""
 PARITY_REACH = 5
@@ -144,17 +145,6 @@ def _sums_off(inputs: Inputs) -> pl.DataFrame:
         "{}: {} and {} of {} and {}", _TERM, "call_oi_units", "put_oi_units", "calls", "puts"
     )
     return counted(rows, differ, text)
-
-
-def _straddle_disagrees(inputs: Inputs) -> pl.DataFrame:
-    at_money = inputs.frame(PREMIUM).filter(
-        (pl.col("kind") == "straddle") & (pl.col("strike_offset") == 0)
-    )
-    stated = inputs.frame(METRICS).select(*_EXPIRY, "atm_straddle")
-    rows = at_money.join(stated, on=_EXPIRY, maintain_order="left")
-    close, straddle = pl.col("close_premium"), pl.col("atm_straddle")
-    same = close.eq_missing(straddle) | ((close - straddle).abs() < 0.001).fill_null(value=False)
-    return counted(rows, ~same, words("{}: {} against {}", _TERM, close, straddle))
 
 
 def _error(
@@ -307,12 +297,4 @@ RULES: tuple[Rule, ...] = (
     ),
     _covers(OPEN_INTEREST, "option", _OPTION),
     _explained(OPEN_INTEREST, "buildup"),
-    _error(
-        PREMIUM,
-        "agrees_with_metrics",
-        "The straddle at the money is the one in `analytics.chain_metrics_minute`.",
-        "straddles that differ",
-        _straddle_disagrees,
-        (METRICS,),
-    ),
 )

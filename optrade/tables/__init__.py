@@ -7,12 +7,36 @@ Does not belong here: computing or storing rows.
 
 from __future__ import annotations
 
-from optrade.tables import analytics, participants, quality, raw, raw_live, snapshots
+from optrade.tables import (
+    analytics,
+    exposure,
+    participants,
+    premium,
+    quality,
+    raw,
+    raw_live,
+    signals,
+    snapshots,
+    surface,
+    volatility,
+)
 from optrade.tables.schema import IST, TIMESTAMP, Column, Table
 
 TABLES: dict[str, Table] = {
     table.full_name: table
-    for module in (raw, raw_live, snapshots, participants, analytics, quality)
+    for module in (
+        raw,
+        raw_live,
+        snapshots,
+        participants,
+        analytics,
+        premium,
+        exposure,
+        surface,
+        volatility,
+        signals,
+        quality,
+    )
     for table in module.TABLES
 }
 """Every table by `group.name`, in lineage order."""

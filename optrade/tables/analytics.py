@@ -1,7 +1,7 @@
 """Declared schemas of the `analytics` group: what follows from a chain.
 
-Belongs here: implied volatility, greeks, per-expiry metrics, premium and open interest at each
-grain. Does not belong here: participant figures.
+Belongs here: implied volatility, greeks, per-expiry metrics and open interest at each grain.
+Does not belong here: participant figures, premium (see `premium`).
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from optrade.tables.common import (
     BUCKET_ALIAS,
     EXPIRY,
     EXPIRY_BUCKET,
-    EXPIRY_BUCKETS,
     OPTION_TYPE,
     SOURCE,
     STRIKE,
     TRADE_DATE,
     UNDERLYING,
     count,
-    flag,
     price,
     real,
     stamp,
@@ -39,6 +37,21 @@ IV_REASONS = (
     "expired",
     "out_of_domain",
 )
+
+
+def _walls(side: str, options: str) -> tuple[Column, ...]:
+    """Where the open interest of one side stands and rose most; of equals nearest to spot."""
+    return (
+        price(f"{side}_wall_strike", f"Strike with the largest open interest in {options}"),
+        count(f"{side}_wall_oi_units", "Open interest there", "units", nullable=True),
+        price(
+            f"{side}_oi_rise_strike", f"Strike where that of {options} rose most since yesterday"
+        ),
+        count(
+            f"{side}_oi_rise_units", "Its rise; null where it rose nowhere", "units", nullable=True
+        ),
+    )
+
 
 GREEKS_CLOSE = Table(
     group="analytics",
@@ -139,6 +152,24 @@ CHAIN_METRICS_CLOSE = Table(
         ),
         word("atm_iv_reason", "Why atm_iv is null", *IV_REASONS, nullable=True),
         price("atm_straddle", "CE + PE closing prices at atm_strike; null unless both traded"),
+        price("expected_move_straddle", "The move to expiry as atm_straddle prices it, up or down"),
+        price("expected_move_iv", "One standard deviation: forward x atm_iv x sqrt(years)"),
+        real(
+            "forward_iv",
+            "Volatility between the expiry before and this one, from their total variances",
+            "fraction a year",
+            ge=0,
+        ),
+        word(
+            "forward_iv_reason",
+            "Why forward_iv is null",
+            "first_expiry",
+            "no_atm_iv",
+            "variance_falls",
+            nullable=True,
+        ),
+        *_walls("call", "calls"),
+        *_walls("put", "puts"),
         count("iv_count", "Options with an implied volatility", "contracts"),
         real(
             "iv_coverage",
@@ -218,53 +249,10 @@ OPEN_INTEREST_CLOSE = Table(
     key=_CHAIN_KEY_NAMES,
 )
 
-PREMIUM_CLOSE = Table(
-    group="analytics",
-    name="premium_close",
-    row="one straddle or strangle of one expiry bucket at the close",
-    method=(
-        "A straddle is CE + PE at one offset from the money; a strangle of width n pairs the "
-        "+n call with the -n put. One row per bucket the expiry fills."
-    ),
-    columns=(
-        TRADE_DATE,
-        UNDERLYING,
-        EXPIRY,
-        word("expiry_bucket", "Expiry bucket", *EXPIRY_BUCKETS),
-        flag(
-            "bucket_alias",
-            "True on the rows of a bucket whose expiry also fills an earlier "
-            "bucket: the same contracts, not others",
-        ),
-        count(
-            "strike_offset", "Straddle: steps from the money; strangle: its width", "steps", ge=None
-        ),
-        word("kind", "Both legs at one strike, or +n call with -n put", "straddle", "strangle"),
-        price("call_strike", "Strike of the call", nullable=False),
-        price("put_strike", "Strike of the put", nullable=False),
-        price("last_premium", "Sum of the legs' last trades of the day"),
-        price("close_premium", "Sum of the legs' closing prices"),
-        price("vwap_premium", "Sum of the legs' day VWAPs"),
-        price(
-            "settlement_premium",
-            "Sum of the legs' settlement prices, theoretical where a leg did not trade",
-            nullable=False,
-        ),
-        price("spot", "The underlying's close"),
-        real("close_premium_pct", "close_premium over spot", "percent", ge=0),
-        count("oi_units", "Open interest of both legs", "units"),
-        word(
-            "reason", "Why a premium is null", "no_trade", "expired", "not_published", nullable=True
-        ),
-        SOURCE,
-    ),
-    key=("trade_date", "underlying", "expiry_bucket", "kind", "strike_offset"),
-)
-
 _MINUTE = stamp("minute", "Start of the minute")
 
 
-def _minute_table(
+def minute_table(
     close: Table,
     row: str,
     method: str,
@@ -301,7 +289,7 @@ def _minute_table(
 
 _SPOT = {"spot": "The index at the end of the minute; null when it was not heard of"}
 
-GREEKS_MINUTE = _minute_table(
+GREEKS_MINUTE = minute_table(
     GREEKS_CLOSE,
     "implied volatility and greeks of one index option at the end of one minute",
     "As `greeks_close`, on the middle of bid and ask where both stand, else on the last trade; "
@@ -309,7 +297,7 @@ GREEKS_MINUTE = _minute_table(
     said={"price": "The price used; null without a two-sided quote and without a trade today"},
     extra=(word("price_basis", "What price was solved", "mid", "last", nullable=True),),
 )
-CHAIN_METRICS_MINUTE = _minute_table(
+CHAIN_METRICS_MINUTE = minute_table(
     CHAIN_METRICS_CLOSE,
     "one expiry of one underlying at the end of one minute, over its subscribed strikes",
     "As `chain_metrics_close`, over the options that were heard of by then.",
@@ -326,7 +314,7 @@ CHAIN_METRICS_MINUTE = _minute_table(
         "iv_coverage": "iv_count / options with a price to solve; null when none has",
     },
 )
-OPEN_INTEREST_MINUTE = _minute_table(
+OPEN_INTEREST_MINUTE = minute_table(
     OPEN_INTEREST_CLOSE,
     "what the open interest of one index option has done since yesterday's close, by minute",
     "As `open_interest_close`, against yesterday's close as the exchange's file has it.",
@@ -339,32 +327,12 @@ OPEN_INTEREST_MINUTE = _minute_table(
         "price_change": "Last trade less yesterday's closing price",
     },
 )
-PREMIUM_MINUTE = _minute_table(
-    PREMIUM_CLOSE,
-    "one straddle or strangle of one expiry bucket at the end of one minute",
-    "As `premium_close`, with the time-weighted premium of the minute and the middle of bid and "
-    "ask beside the last trades.",
-    nullable=("settlement_premium", "oi_units"),
-    said=_SPOT
-    | {
-        "last_premium": "Sum of the legs' last trades of the day so far",
-        "close_premium": "The same as last_premium",
-        "vwap_premium": "Sum of the legs' VWAPs of the day so far",
-        "settlement_premium": "Null: the exchange settles at the close",
-    },
-    extra=(
-        price("mid_premium", "Sum of the legs' middles of bid and ask"),
-        price("twap_premium", "Sum of the legs' time-weighted prices of the minute"),
-    ),
-)
 
 TABLES = (
     GREEKS_CLOSE,
     CHAIN_METRICS_CLOSE,
     OPEN_INTEREST_CLOSE,
-    PREMIUM_CLOSE,
     GREEKS_MINUTE,
     CHAIN_METRICS_MINUTE,
     OPEN_INTEREST_MINUTE,
-    PREMIUM_MINUTE,
 )

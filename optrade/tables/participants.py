@@ -22,6 +22,22 @@ def _contracts(name: str, description: str, *, nullable: bool = False, net: bool
     return count(name, description, "contracts", nullable=nullable, ge=None if net else 0)
 
 
+LABELS = ("BULLISH", "BEARISH", "NEUTRAL")
+"""What a reading says of the index."""
+FLOW_REASONS = ("volume_file_not_held", "no_trade", "premium_not_held", "volumes_disagree")
+_FLOW = "Premium paid less premium received, estimate; above 0 is a net buyer: "
+
+
+def _rupees(name: str, description: str, *, ge: float | None = None) -> Column:
+    return real(name, description, "rupees", ge=ge)
+
+
+_FLOWS = (
+    _rupees("net_premium_flow_low_rupees", _FLOW + "the spread's lower end"),
+    _rupees("net_premium_flow_mid_rupees", _FLOW + "net contracts x the market's mean premium"),
+    _rupees("net_premium_flow_high_rupees", _FLOW + "the spread's upper end"),
+)
+
 POSITIONS = Table(
     group="participants",
     name="positions",
@@ -41,12 +57,63 @@ POSITIONS = Table(
     key=("trade_date", "participant", "segment"),
 )
 
+PREMIUM_FLOW = Table(
+    group="participants",
+    name="premium_flow",
+    row="the premium one participant class paid, net, for index calls, puts or both on one day",
+    method="An estimate: the exchange does not say which strikes a class traded. Mid takes its "
+    "net contracts at the market's mean premium, so that the classes add up to exactly 0; low "
+    "and high are a spread round it; floor and ceiling are what no mix of "
+    "contracts could exceed. Derivation: `docs/analytics.md`.",
+    columns=(
+        TRADE_DATE,
+        PARTICIPANT,
+        word("segment", "Calls, puts, or both", "index_call", "index_put", "total"),
+        _contracts("bought_contracts", "Bought"),
+        _contracts("sold_contracts", "Sold"),
+        _contracts("net_contracts", "Bought less sold", net=True),
+        _rupees(
+            "mean_premium_rupees",
+            "The market's mean premium of a contract, by volume, to 1/64 rupee; null in total",
+            ge=0,
+        ),
+        _rupees(
+            "flow_deviation_rupees",
+            "Standard deviation of the estimate; null on a day on which contracts expired",
+            ge=0,
+        ),
+        word(
+            "spread_basis",
+            "What low and high are: two standard deviations from mid, within the bounds; or, on "
+            "a day on which contracts expired, the bounds themselves",
+            "deviation",
+            "bounds",
+            nullable=True,
+        ),
+        _rupees("net_premium_flow_floor_rupees", "Least any mix of contracts allows"),
+        *_FLOWS,
+        _rupees("net_premium_flow_ceiling_rupees", "Most any mix of contracts allows"),
+        real(
+            "priced_share",
+            "Lots with a known premium over contracts traded; flows are null when it is more "
+            "than 0.1 from 1; null in total",
+            "fraction",
+            ge=0,
+        ),
+        word("reason", "Why the flows are null", *FLOW_REASONS[1:], nullable=True),
+        SOURCE,
+    ),
+    key=("trade_date", "participant", "segment"),
+)
+
 ACTIVITY = Table(
     group="participants",
     name="activity",
     row="what one participant class held and traded in index derivatives on one day",
     method="Sums over the index call, put and future segments; volume columns are null with a "
-    "reason on days whose volume file is not held.",
+    "reason on days whose volume file is not held. The positioning is three votes of 1, 0 or -1: "
+    "`future_long_share`, `option_lean` and `traded_lean` against the thresholds in "
+    "`docs/analytics.md`; at least two of three decide.",
     columns=(
         TRADE_DATE,
         PARTICIPANT,
@@ -83,7 +150,30 @@ ACTIVITY = Table(
             ge=0,
             le=1,
         ),
-        word("reason", "Why a figure is null", "volume_file_not_held", nullable=True),
+        real(
+            "option_lean",
+            "(net calls - net puts) / index options held long and short; null without any",
+            "fraction",
+            ge=-1,
+            le=1,
+        ),
+        real(
+            "traded_lean",
+            "(futures + calls - puts) bought less sold / index contracts held long and short",
+            "fraction",
+        ),
+        word("positioning", "What it says of the index", *LABELS, nullable=True),
+        word("positioning_rule", "Version of the rule"),
+        word(
+            "positioning_reason",
+            "Why the positioning is null",
+            "volume_file_not_held",
+            "no_positions",
+            nullable=True,
+        ),
+        *_FLOWS,
+        word("premium_flow_reason", "Why the premium flow is null", *FLOW_REASONS, nullable=True),
+        word("reason", "Why a traded figure is null", "volume_file_not_held", nullable=True),
         SOURCE,
     ),
     key=("trade_date", "participant"),
@@ -182,6 +272,22 @@ LEDGER = Table(
             "broken",
             nullable=True,
         ),
+        _contracts(
+            "expired_net_contracts",
+            "Net inventory that expired, long less short, estimate: minus the residual; null "
+            "unless identity is expiry",
+            net=True,
+            nullable=True,
+        ),
+        word(
+            "expired_reason",
+            "Why that is null: nothing of the segment expired; next to nothing net did; or the "
+            "residual is unknown",
+            "nothing_expired",
+            "within_rounding",
+            "residual_unknown",
+            nullable=True,
+        ),
         word(
             "expiry_basis",
             "Whether the day's expiries were read from its contracts or from "
@@ -202,4 +308,4 @@ LEDGER = Table(
     key=("trade_date", "participant", "segment"),
 )
 
-TABLES = (POSITIONS, ACTIVITY, CROSS, LEDGER)
+TABLES = (POSITIONS, PREMIUM_FLOW, ACTIVITY, CROSS, LEDGER)

@@ -135,7 +135,30 @@ def test_computed_tables_depend_on_what_they_are_made_of(assets):
     assert above("raw.ticks") == {"raw.tick_segments", "raw.instruments"}
     assert above("snapshots.chain_minute") == {"raw.ticks", "snapshots.index_minute"}
     assert above("raw.tick_segments") == {"raw.kite_session"}
-    assert above("participants.activity") == {"raw.participant_oi", "raw.participant_volume"}
+    assert above("participants.premium_flow") == {
+        "raw.participant_volume",
+        "snapshots.chain_close",
+    }
+    assert above("participants.activity") == {
+        "raw.participant_oi",
+        "raw.participant_volume",
+        "participants.premium_flow",
+    }
+    assert above("analytics.vix_replica") == {
+        "snapshots.chain_close",
+        "raw.fo_bhavcopy",
+        "raw.index_close",
+    }
+    assert above("analytics.volatility_history") == {
+        "analytics.chain_metrics_close",
+        "raw.index_close",
+    }
+    assert above("analytics.scorecard") == {
+        "participants.activity",
+        "participants.cross",
+        "analytics.sentiment",
+        "raw.index_close",
+    }
 
 
 @pytest.mark.parametrize("market", ["real", "simulated"])

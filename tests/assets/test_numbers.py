@@ -144,3 +144,42 @@ def test_the_ledger_names_the_expiry_and_is_exact_elsewhere(filled, published, s
     expired = [row for row in rows if row["trade_date"] in with_expiry and row["residual"]]
     assert {row["identity"] for row in expired} <= {"expiry", "rounding"}
     assert "expiry" in {row["identity"] for row in expired}
+
+
+def test_premium_flow(filled, published, sessions):
+    """Net contracts at turnover less strike, over the lots that traded; nothing left over."""
+    rows = filled[0].read("participants.premium_flow", *sessions)
+    found = {(row["trade_date"], row["participant"], row["segment"]): row for row in rows}
+    mid = "net_premium_flow_mid_rupees"
+    for day, files in published.items():
+        for segment, side in (("index_call", "CE"), ("index_put", "PE")):
+            traded = [row for row in files.index_options() if row["OptnTp"] == side]
+            lots = sum(int(row["TtlTradgVol"]) for row in traded)
+            paid = sum(
+                Decimal(row["TtlTrfVal"])
+                - Decimal(row["StrkPric"]) * int(row["TtlTradgVol"]) * int(row["NewBrdLotQty"])
+                for row in traded
+            )
+            mean = paid / lots
+            for who in ("CLIENT", "DII", "FII", "PRO"):
+                bought, sold = files.traded[who, segment]
+                row = found[day, who, segment]
+                assert row["priced_share"] == 1
+                assert abs(Decimal(row["mean_premium_rupees"]) - mean) <= Decimal(1) / 100
+                assert row[mid] == (bought - sold) * row["mean_premium_rupees"]
+        for segment in ("index_call", "index_put", "total"):
+            of = [row for (d, _, s), row in found.items() if (d, s) == (day, segment)]
+            assert sum(row[mid] for row in of) == 0
+            assert {row["spread_basis"] for row in of} == {
+                "bounds" if day == date(2026, 1, 27) else "deviation"
+            }
+
+
+def test_labels_have_a_record_from_the_first_day(filled, sessions):
+    rows = filled[0].read("analytics.scorecard", *sessions)
+    assert {row["trade_date"] for row in rows} == set(sessions)
+    assert {row["verdict"] for row in rows} == {"too_few", "no_claim"}
+    assert all(row["last_outcome_date"] is None or row["lead_hours"] > 0 for row in rows)
+    last = [row for row in rows if row["trade_date"] == sessions[-1]]
+    longest = {h: max(row["all_n"] for row in last if row["horizon_sessions"] == h) for h in (1, 5)}
+    assert longest == {1: len(sessions) - 2, 5: 0}

@@ -248,6 +248,7 @@ def test_the_rest_of_the_lane_goes_on_without_a_file_never_held(
     every = {table.full_name for table in tables}
     chains = {"raw.fo_bhavcopy", "snapshots.chain_close"}
     chains |= {name for name in every if name.startswith("analytics.")}
+    chains -= {"analytics.sentiment", "analytics.scorecard"}  # They say what part is missing.
     stored = reading.stored(result)
     assert {name for name, at in stored if at == str(after)} == every
     assert {name for name, at in stored if at == str(day)} == every - chains

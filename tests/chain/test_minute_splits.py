@@ -22,6 +22,7 @@ Frame = pl.DataFrame
 Frames = dict[str, Frame]
 COUNT = 5
 INDEX, CHAIN = "snapshots.index_minute", "snapshots.chain_minute"
+PREMIUM = "analytics.premium_minute"
 NO_CHAIN = TABLES["snapshots.chain_close"].empty()
 
 
@@ -41,7 +42,9 @@ def everything(
         "analytics.greeks_minute": greeks,
         "analytics.chain_metrics_minute": chain_metrics_minute(chain, greeks),
         "analytics.open_interest_minute": open_interest_minute(chain),
-        "analytics.premium_minute": premium_minute(chain, listed=listed(chosen)),
+        PREMIUM: premium_minute(
+            chain, listed=listed(chosen), state=state[PREMIUM], chain_before=state[CHAIN]
+        ),
     }
 
 
@@ -53,7 +56,7 @@ def listed(chosen: Frame) -> Frame:
 def in_pieces(
     ticks: Frame, chosen: Frame, minutes: Sequence[datetime], cuts: Sequence[int], gap: float
 ) -> Frames:
-    state = {INDEX: TABLES[INDEX].empty(), CHAIN: TABLES[CHAIN].empty()}
+    state = {name: TABLES[name].empty() for name in (INDEX, CHAIN, PREMIUM)}
     made: dict[str, list[Frame]] = {}
     edges = [0, *sorted(cuts), len(minutes)]
     for start, stop in pairwise(edges):
@@ -169,7 +172,8 @@ def test_silence_carries_on_what_was_heard(
 ) -> None:
     ticks, chosen = random_feed(11, 2)
     made = in_pieces(ticks, chosen, [at("09:15"), at("09:16")], [], 60.0)
-    last = {name: made[name].filter(pl.col("minute") == at("09:16")) for name in (INDEX, CHAIN)}
+    states = (INDEX, CHAIN, PREMIUM)
+    last = {name: made[name].filter(pl.col("minute") == at("09:16")) for name in states}
     silent = everything(ticks.clear(), chosen, [at("09:17"), at("09:18")], last, 60.0)
     for name in (INDEX, CHAIN):
         carried = [*TABLES[name].key[2:], "last_price", "bid", "oi_units", "last_tick_at", "source"]
@@ -177,6 +181,6 @@ def test_silence_carries_on_what_was_heard(
             rows = silent[name].filter(pl.col("minute") == at(minute))
             assert rows["ticks"].unique().to_list() == [0]
             assert rows.select(carried).equals(last[name].select(carried))
-    nothing = {name: TABLES[name].empty() for name in (INDEX, CHAIN)}
+    nothing = {name: TABLES[name].empty() for name in states}
     for frame in everything(ticks.clear(), chosen, [at("09:17")], nothing, 60.0).values():
         assert frame.is_empty()

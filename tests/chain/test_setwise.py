@@ -28,7 +28,6 @@ def everything(bhavcopy: Frame, close_of: Closes) -> dict[str, Frame]:
         "analytics.greeks_close": greeks,
         "analytics.chain_metrics_close": chain_metrics_close(chain, greeks),
         "analytics.open_interest_close": open_interest_close(chain),
-        "analytics.premium_close": premium_close(chain),
     }
 
 
@@ -43,6 +42,14 @@ def check_open_interest(chain: Frame) -> None:
     assert open_interest_close(chain, days, before).equals(pl.concat(apart))
 
 
+def check_premium(chain: Frame) -> None:
+    """Each date with its past alone, and all together."""
+    day = pl.col("trade_date")
+    days = sorted(chain["trade_date"].unique())
+    apart = [premium_close(chain.filter(day <= date_), dates=[date_]) for date_ in days]
+    assert premium_close(chain).equals(pl.concat(apart))
+
+
 def check(bhavcopy: Frame, close_of: Closes) -> None:
     together = everything(bhavcopy, close_of)
     days = bhavcopy.sort("trade_date").partition_by("trade_date")
@@ -53,6 +60,7 @@ def check(bhavcopy: Frame, close_of: Closes) -> None:
         assert frame.select(table.key).is_unique().all(), name
         assert frame.equals(pl.concat(day[name] for day in apart).sort(table.order)), name
     check_open_interest(together["snapshots.chain_close"])
+    check_premium(together["snapshots.chain_close"])
 
 
 @settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optrade.participants import HISTORY_MINIMUM, HISTORY_SESSIONS, cross, positions
+from optrade.history import HISTORY_MINIMUM, HISTORY_SESSIONS
+from optrade.participants import cross, positions
 from optrade.tables import TABLES
 from optrade.tables.common import PARTICIPANTS
 

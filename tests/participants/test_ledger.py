@@ -65,6 +65,10 @@ def test_identity_by_hand(frame, full, bought, expires, identity) -> None:
     assert (row["net_oi_change"], row["net_volume"]) == (7, bought)
     assert (row["residual"], row["identity"], row["reason"]) == (7 - bought, identity, None)
     assert row["expiry_basis"] == "rule"
+    expired = {"expiry": (bought - 7, None), "broken": (None, "nothing_expired")}
+    small = (None, "within_rounding" if expires else "nothing_expired")
+    found = row["expired_net_contracts"], row["expired_reason"]
+    assert found == expired.get(identity, small)
 
 
 def test_missing_files_have_reasons(frame, full) -> None:
@@ -75,6 +79,8 @@ def test_missing_files_have_reasons(frame, full) -> None:
         found = ledger(frame(full(oi)), frame(full(volume)), pairs, flags)
         assert found["residual"].is_null().equals(found["reason"].is_not_null())
         assert found["identity"].is_null().equals(found["reason"].is_not_null())
+        unknown = found["expired_reason"] == "residual_unknown"
+        assert unknown.fill_null(value=False).equals(found["reason"].is_not_null())
         return {
             day: set(found.filter(pl.col("trade_date") == day)["reason"])
             for day in sorted(set(found["trade_date"]))
@@ -215,3 +221,8 @@ def test_real_residuals_show_on_expiry_days_only(frame, real_oi, real_volume) ->
     assert {(r["trade_date"], r["segment"]): abs(r["residual"]) for r in broken.to_dicts()} == SMALL
     seen = known.filter(pl.col("identity") == "expiry").select("trade_date", "segment").unique()
     assert set(seen.rows()) == {(day, s) for day, segments in expiring.items() for s in segments}
+    inventory = known.drop_nulls("expired_net_contracts")
+    nil = known.filter(pl.col("expired_reason") == "within_rounding")
+    assert (inventory.height, nil.height) == (74, 6)
+    sums = inventory.group_by("trade_date", "segment").agg(pl.col("expired_net_contracts").sum())
+    assert sums["expired_net_contracts"].abs().max() <= 2

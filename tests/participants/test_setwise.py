@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optrade.participants import activity, cross, expiry_flags, ledger, positions
+from optrade.participants import (
+    activity,
+    cross,
+    expiry_flags,
+    ledger,
+    positions,
+    premium_flow,
+)
 from optrade.tables import TABLES
 from optrade.tables.common import PARTICIPANTS, SEGMENTS
 
@@ -33,6 +40,22 @@ def random_figures(seed: int, days: list[date]) -> Figures:
     }
 
 
+def random_chain() -> Frame:
+    """Options enough for the volumes of `random_figures`, expiring every tenth day."""
+    rng = np.random.default_rng(11)
+    rows = [
+        (day, SESSIONS[min(n // 10 * 10 + 9, 99)], kind, int(lots), 65, float(price))
+        for n, day in enumerate(SESSIONS)
+        for kind in ("CE", "PE")
+        for lots, price in zip(rng.integers(0, 2 * 10**6, 20), rng.gamma(0.5, 80, 20), strict=True)
+    ]
+    names = ("trade_date", "expiry", "option_type", "volume_lots", "lot_size", "average_price")
+    return pl.DataFrame(rows, schema=names, orient="row")
+
+
+CHAIN = random_chain()
+
+
 def some(frame: Frame, days: list[date]) -> Frame:
     return frame.filter(pl.col("trade_date").is_in(days))
 
@@ -48,15 +71,17 @@ def everything(oi: Frame, volume: Frame, days: list[date]) -> dict[str, Frame]:
     none = TABLES["raw.fo_bhavcopy"].empty()
     flags = expiry_flags(days, none, dict.fromkeys(days, SEGMENTS[:3]))
     held, traded = some(oi, days), some(volume, days)
+    flows = premium_flow(traded, some(CHAIN, days))
     return {
         "participants.positions": positions(held),
-        "participants.activity": activity(held, traded),
+        "participants.premium_flow": flows,
+        "participants.activity": activity(held, traded, flows),
         "participants.cross": cross(positions(some(oi, near)), days, near),
         "participants.ledger": ledger(some(oi, near), traded, pairs, flags),
     }
 
 
-@settings(deadline=None, max_examples=4)
+@settings(deadline=None, max_examples=3)
 @given(seed=st.integers(0, 2**32), cuts=st.sets(st.integers(1, 99), max_size=4))
 def test_random_days(frame: Callable[[Figures], Frame], seed: int, cuts: set[int]) -> None:
     volume_days = SESSIONS[:40] + SESSIONS[41:]

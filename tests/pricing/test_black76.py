@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optrade.pricing import black76
-from optrade.pricing.black76 import ACCURACY, greeks, implied_volatility, price
+from optrade.pricing.black76 import (
+    REASONS,
+    greeks,
+    implied_volatility,
+    implied_volatility_and_greeks,
+    price,
+    reasons,
+)
+from optrade.pricing.normalised import ACCURACY
 
 # forward, strike, years, volatility, call, price; prices from 60-digit arithmetic, rounded once.
 PRECISE = [
@@ -45,8 +53,9 @@ PRECISE = [
 def test_price_and_volatility_against_60_digits(
     f: float, k: float, t: float, v: float, call: bool, exact: float
 ) -> None:
-    assert float(price(f, k, t, v, call)) == pytest.approx(exact, rel=1e-10)
-    assert float(implied_volatility(exact, f, k, t, call)) == pytest.approx(v, rel=ACCURACY)
+    assert float(price(f, k, t, v, call)) == pytest.approx(exact, rel=2e-13)
+    due = 1e-14 + 5 * conditioned(f, k, t, v, exact)
+    assert float(implied_volatility(exact, f, k, t, call)) == pytest.approx(v, rel=due)
 
 
 def test_hull_futures_put() -> None:
@@ -83,30 +92,51 @@ def test_docstring_examples() -> None:
     assert doctest.testmod(black76).failed == 0
 
 
-def test_no_answer_outside_the_domain() -> None:
-    nan = np.nan
-    bad = [
-        # price, forward, strike, years, call
-        (0.0, 100, 110, 0.1, True),  # no time value
-        (-1.0, 100, 110, 0.1, True),
-        (9.9, 110, 100, 0.1, True),  # below intrinsic
-        (10.0, 110, 100, 0.1, True),  # at intrinsic
-        (100.0, 100, 110, 0.1, True),  # at the forward
-        (110.0, 100, 110, 0.1, False),  # at the strike
-        (5.0, 100, 100, 0.0, True),  # no time
-        (5.0, 100, 100, -1.0, True),
-        (nan, 100, 100, 0.1, True),
-        (5.0, nan, 100, 0.1, True),
-        (5.0, 0.0, 100, 0.1, True),
-        (5.0, 100, 0.0, 0.1, False),
-        (5.0, -100, 100, 0.1, True),
-        (np.inf, 100, 100, 0.1, True),
-        (5.0, 100, 100, np.inf, True),
-        (10000 + 1e-11, 30000, 20000, 0.1, True),  # time value is rounding noise
-        (1e-9, 1.0, 200.0, 1.0, True),  # further than e^5
-    ]
-    p, f, k, t, c = zip(*bad, strict=True)
-    assert np.isnan(implied_volatility(p, f, k, t, c)).all()
+nan, inf = math.nan, math.inf
+BAD = [
+    # price, forward, strike, years, call, reason
+    (5.0, 100, 100, 0.0, True, "expired"),
+    (nan, nan, 100, -1.0, True, "expired"),
+    (nan, 100, 100, 0.1, True, "no_trade"),
+    (nan, nan, 100, 0.1, False, "no_trade"),
+    (5.0, nan, 100, 0.1, True, "no_forward"),
+    (0.0, 100, 110, 0.1, True, "below_intrinsic"),  # no time value
+    (-1.0, 100, 110, 0.1, True, "below_intrinsic"),
+    (9.9, 110, 100, 0.1, True, "below_intrinsic"),
+    (10.0, 110, 100, 0.1, True, "below_intrinsic"),
+    (9.95, 90, 100, 0.1, False, "below_intrinsic"),
+    (100.0, 100, 110, 0.1, True, "above_max"),  # at the forward
+    (110.0, 100, 110, 0.1, False, "above_max"),  # at the strike
+    (inf, 100, 100, 0.1, True, "above_max"),
+    (5.0, 0.0, 100, 0.1, True, "above_max"),
+    (5.0, -100, 100, 0.1, True, "above_max"),
+    (5.0, 100, 0.0, 0.1, False, "above_max"),
+    (5.0, 100, nan, 0.1, True, "out_of_domain"),
+    (5.0, 100, 100, nan, True, "out_of_domain"),
+    (5.0, 100, 100, inf, True, "out_of_domain"),
+    (10000 + 1e-11, 30000, 20000, 0.1, True, "out_of_domain"),  # time value is rounding noise
+    (1e-9, 1.0, 200.0, 1.0, True, "out_of_domain"),  # further than e^5
+    (1e-305, 100, 110, 0.1, True, "out_of_domain"),
+    (100 * (1 - 1e-13), 100, 100, 1.0, True, "out_of_domain"),  # too close to the ceiling
+]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_every_bad_quote_has_no_volatility_and_a_reason(compiled: bool) -> None:
+    *columns, expected = zip(*BAD, strict=True)
+    found, derived = implied_volatility_and_greeks(*columns, 0.99, compiled=compiled)
+    assert np.isnan(found).all()
+    assert all(np.isnan(part).all() for part in derived)
+    assert np.isnan(implied_volatility(*columns, compiled=compiled)).all()
+    assert reasons(*columns, found).tolist() == list(expected)
+    assert set(expected) == set(REASONS)
+
+
+def test_a_good_quote_has_no_reason() -> None:
+    quotes = ([5.0, 5.0], 100, 100, [0.1, 0.0], True)
+    found = implied_volatility(*quotes)
+    assert reasons(*quotes, found).tolist() == [None, "expired"]
+    assert reasons(5.0, 100, 100, 0.1, True, found[0]).shape == ()
 
 
 def test_prices_outside_the_domain() -> None:
@@ -141,10 +171,40 @@ def test_round_trip(k: float, t: float, v: float, call: bool) -> None:
     found = float(implied_volatility(p, 24000, k, t, call))
     if math.isnan(found):
         intrinsic = max(24000 - k if call else k - 24000, 0)
-        tiny = p - intrinsic < 1e-290 or v * math.sqrt(t) < 1.1e-5
-        assert tiny or conditioned(24000, k, t, v, p) > 1e-10
+        assert p - intrinsic < 1e-290 or conditioned(24000, k, t, v, p) > 1e-10
     else:
         assert found == pytest.approx(v, rel=ACCURACY)
+
+
+@settings(deadline=None, max_examples=200)
+@given(strikes, times, volatilities, st.booleans())
+def test_a_call_is_the_put_with_forward_and_strike_exchanged(
+    k: float, t: float, v: float, call: bool
+) -> None:
+    p = float(price(24000, k, t, v, call))
+    assert float(price(k, 24000, t, v, not call)) == p
+    one, other = implied_volatility(p, [24000, k], [k, 24000], t, [call, not call])
+    assert one == other or (math.isnan(one) and math.isnan(other))
+
+
+@settings(deadline=None, max_examples=200)
+@given(strikes, times, volatilities, st.booleans(), st.integers(-12, 12))
+def test_the_unit_of_money_does_not_matter(
+    k: float, t: float, v: float, call: bool, power: int
+) -> None:
+    unit = 2.0**power
+    p = float(price(24000, k, t, v, call))
+    one = implied_volatility(p, 24000, k, t, call)
+    other = implied_volatility(p * unit, 24000 * unit, k * unit, t, call)
+    assert np.array_equal(one, other, equal_nan=True)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.floats(12000, 48000), st.floats(1e-4, 3), st.floats(0.05, 1.5), st.booleans())
+def test_volatility_rises_with_the_price(k: float, t: float, v: float, call: bool) -> None:
+    p = float(price(24000, k, t, v, call))
+    found = implied_volatility([p, p + 1e-7 * v * 24000], 24000, k, t, call)
+    assert not found[1] < found[0]
 
 
 @settings(deadline=None, max_examples=200)
@@ -187,8 +247,22 @@ def test_greeks_are_the_derivatives(k: float, t: float, v: float, call: bool) ->
     assert float(g.rho) == pytest.approx(rho, rel=1e-5, abs=1e-3)
 
 
+def test_greeks_of_quotes_are_the_greeks_at_their_volatilities() -> None:
+    rng = np.random.default_rng(3)
+    n = 1000
+    f, k, t = rng.uniform(2e4, 3e4, n), rng.uniform(2e4, 3e4, n), 10 ** rng.uniform(-3, 0.5, n)
+    call, v = rng.random(n) < 0.5, rng.uniform(0.05, 3, n)
+    discount = np.exp(-0.065 * t)
+    found, derived = implied_volatility_and_greeks(price(f, k, t, v, call), f, k, t, call, discount)
+    known = ~np.isnan(found)
+    assert known.sum() > 900
+    at = greeks(f, k, t, found, call, discount)
+    for one, other in zip(derived, at, strict=True):
+        assert one[known] == pytest.approx(other[known], rel=1e-8, abs=1e-9)
+
+
 @pytest.mark.parametrize("spread", [(-12, -3), (-3, -1), (-1, 0.69)])
-@pytest.mark.parametrize("total", [(-5, -2), (-2, 0), (0, 1.2)])
+@pytest.mark.parametrize("total", [(-9, -5), (-5, -2), (-2, 0), (0, 1.2)])
 def test_round_trip_over_the_whole_domain(
     spread: tuple[float, float], total: tuple[float, float]
 ) -> None:
@@ -204,8 +278,10 @@ def test_round_trip_over_the_whole_domain(
     with np.errstate(all="ignore"):
         uncertainty = 2.3e-16 * p / (greeks(f, k, 1.0, s, call).vega * s)
     value = p - np.maximum(np.where(call, f - k, k - f), 0)
-    due = (uncertainty < ACCURACY / 3) & (value > 1e-290) & (s > 1.01e-5) & (np.abs(x) < 4.99)
+    due = (uncertainty < ACCURACY / 3) & (value > 1e-290) & (np.abs(x) < 4.99)
     assert known[due].all()
+    outside = known & (call == (f <= k)) & (s < 3)
+    assert np.abs(found[outside] / s[outside] - 1).max(initial=0) <= 2e-14
 
 
 def test_a_row_does_not_depend_on_its_neighbours() -> None:

@@ -20,16 +20,22 @@ import pytest
 
 from optrade import participants as p
 from optrade.calendar import load_calendar
+from optrade.chain.exposure import dealer_weights, gamma_exposure_close
 from optrade.chain.greeks import greeks_close
 from optrade.chain.metrics import chain_metrics_close
 from optrade.chain.open_interest import open_interest_close
 from optrade.chain.premium import premium_close
+from optrade.chain.premium_history import premium_overlay
 from optrade.chain.snapshot import chain_close
 from optrade.expiries import segments_expiring
 from optrade.formats import parse
 from optrade.quality import Inputs
+from optrade.signals import labels, scorecard, sentiment
+from optrade.surface.frames import surface_close, surface_points_close
 from optrade.tables import IST, TABLES
 from optrade.tables.common import PARTICIPANTS, SEGMENTS
+from optrade.volatility import vix_replica, volatility_history
+from tests.quality.made_volatility import volatility_tables
 
 BEFORE, DAY = date(2026, 7, 2), date(2026, 7, 3)
 EXPIRIES = (date(2026, 7, 28), date(2026, 8, 25))
@@ -206,6 +212,51 @@ def source_files() -> pl.DataFrame:
     )
 
 
+def _options_traded(volume: pl.DataFrame) -> pl.DataFrame:
+    """What the classes traded of index options, half of it at 20 rupees, half at 60."""
+    total = volume.filter(pl.col("participant") == "TOTAL")
+    kinds = {"index_call": "CE", "index_put": "PE"}
+    return (
+        total.filter(pl.col("segment").is_in(list(kinds)))
+        .select(
+            "trade_date",
+            expiry=pl.lit(EXPIRIES[0]),
+            option_type=pl.col("segment").replace_strict(kinds, return_dtype=pl.String()),
+            volume_lots=pl.col("long_contracts") // 2,
+            lot_size=65,
+        )
+        .join(pl.DataFrame({"average_price": [20.0, 60.0]}), how="cross")
+    )
+
+
+def _judged(made: dict[str, pl.DataFrame], metrics: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Sentiment and scorecard: PCR, India VIX and NIFTY of every session are made up for them."""
+    days = sessions()
+    places = pl.DataFrame({"trade_date": days}).with_row_index("n")
+    nifty = metrics.filter(pl.col("underlying") == "NIFTY").head(1).drop("trade_date")
+    past = nifty.join(places, how="cross").with_columns(underlying_pcr_oi=1 + pl.col("n") % 7 / 10)
+    levels = {"India VIX": 15 + pl.col("n") % 5, "Nifty 50": 24_000.0 + 50 * (pl.col("n") % 3)}
+    indices = pl.concat(
+        places.select(
+            "trade_date", index_name=pl.lit(name), close=level, source=pl.lit("exchange")
+        ).cast({"close": pl.Float64})
+        for name, level in levels.items()
+    )
+    activity, cross = made["participants.activity"], made["participants.cross"]
+    reading = sentiment(
+        days,
+        days,
+        chain_metrics=past,
+        index_close=indices,
+        activity=activity,
+        cross=cross,
+        premium_flow=made["participants.premium_flow"],
+    )
+    closes = {d: datetime.combine(d, time(15, 30), ZoneInfo(IST)) for d in days}
+    record = scorecard(labels(activity, cross, reading), indices, days, days, closes)
+    return {"analytics.sentiment": reading, "analytics.scorecard": record}
+
+
 def _derived(raw: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     oi, volume = raw["raw.participant_oi"], raw["raw.participant_volume"]
     days = sessions()
@@ -215,17 +266,31 @@ def _derived(raw: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     closes = {d: datetime.combine(d, time(15, 30), ZoneInfo(IST)) for d in (BEFORE, DAY)}
     chain = chain_close(raw["raw.fo_bhavcopy"], raw["raw.index_close"], closes)
     greeks = greeks_close(chain)
-    return {
+    premiums = premium_close(chain)
+    flows = p.premium_flow(volume, _options_traded(volume))
+    slices = surface_close(chain, greeks)
+    made = {
         "participants.positions": positions,
-        "participants.activity": p.activity(oi, volume),
+        "participants.premium_flow": flows,
+        "participants.activity": p.activity(oi, volume, flows),
         "participants.cross": p.cross(positions, days, days),
         "participants.ledger": p.ledger(oi, volume, pairs, flags),
         "snapshots.chain_close": chain,
         "analytics.greeks_close": greeks,
         "analytics.chain_metrics_close": chain_metrics_close(chain, greeks),
+        "analytics.surface_close": slices,
+        "analytics.surface_points_close": surface_points_close(slices),
+        "analytics.gamma_exposure_close": gamma_exposure_close(
+            chain, greeks, dealer_weights(positions)
+        ),
         "analytics.open_interest_close": open_interest_close(chain),
-        "analytics.premium_close": premium_close(chain),
+        "analytics.premium_close": premiums,
+        "analytics.premium_overlay": premium_overlay(premiums, days, load_calendar()),
     }
+    metrics = made["analytics.chain_metrics_close"]
+    bhavcopy, closes_ = raw["raw.fo_bhavcopy"], raw["raw.index_close"]
+    volatility = volatility_tables(chain, bhavcopy, closes_, metrics, days)
+    return made | volatility | _judged(made, metrics)
 
 
 @pytest.fixture(scope="session")
@@ -316,15 +381,44 @@ def real(nse: Path) -> Inputs:
     positions = p.positions(oi)
     chain = chain_close(bhav, raw["raw.index_close"], closes)
     greeks = greeks_close(chain)
+    premiums = premium_close(chain)
+    flows = p.premium_flow(volume, chain)
+    slices = surface_close(chain, greeks)
     derived = {
         "participants.positions": positions,
-        "participants.activity": p.activity(oi, volume),
+        "participants.premium_flow": flows,
+        "participants.activity": p.activity(oi, volume, flows),
         "participants.cross": p.cross(positions, days, sessions_),
         "participants.ledger": p.ledger(oi, volume, pairs, flags),
         "snapshots.chain_close": chain,
         "analytics.greeks_close": greeks,
         "analytics.chain_metrics_close": chain_metrics_close(chain, greeks),
+        "analytics.surface_close": slices,
+        "analytics.surface_points_close": surface_points_close(slices),
+        "analytics.gamma_exposure_close": gamma_exposure_close(
+            chain, greeks, dealer_weights(positions)
+        ),
         "analytics.open_interest_close": open_interest_close(chain),
-        "analytics.premium_close": premium_close(chain),
+        "analytics.premium_close": premiums,
+        "analytics.premium_overlay": premium_overlay(premiums, days, load_calendar()),
+    }
+    reading = sentiment(
+        days,
+        sessions_,
+        chain_metrics=derived["analytics.chain_metrics_close"],
+        index_close=raw["raw.index_close"],
+        activity=derived["participants.activity"],
+        cross=derived["participants.cross"],
+        premium_flow=flows,
+    )
+    said = labels(derived["participants.activity"], derived["participants.cross"], reading)
+    all_closes = {d: datetime.combine(d, time(15, 30), ZoneInfo(IST)) for d in sessions_}
+    derived |= {
+        "analytics.sentiment": reading,
+        "analytics.scorecard": scorecard(said, raw["raw.index_close"], days, sessions_, all_closes),
+        "analytics.vix_replica": vix_replica(chain, bhav, raw["raw.index_close"], 0.065),
+        "analytics.volatility_history": volatility_history(
+            derived["analytics.chain_metrics_close"], raw["raw.index_close"], days, sessions_
+        ),
     }
     return Inputs(raw | derived, frozenset(sessions_))

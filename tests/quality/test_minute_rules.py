@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
+from optrade.chain.exposure import gamma_exposure_minute
 from optrade.chain.greeks import greeks_minute
 from optrade.chain.metrics import chain_metrics_minute
 from optrade.chain.minute import chain_minute, index_minute
@@ -17,6 +18,7 @@ from optrade.chain.open_interest import open_interest_minute
 from optrade.chain.premium import premium_minute
 from optrade.pricing import black76
 from optrade.quality import RULES, Inputs, Rule, evaluate
+from optrade.surface.frames import surface_minute, surface_points_minute
 from optrade.tables import IST, TABLES, TIMESTAMP, quality, raw_live
 
 Damage = Callable[[pl.DataFrame], pl.DataFrame]
@@ -104,6 +106,9 @@ def _ticks(chosen: pl.DataFrame) -> pl.DataFrame:
     return _frame("raw.ticks", rows)
 
 
+WEIGHTS = pl.DataFrame({"trade_date": [DAY], "call_weight": [0.1], "put_weight": [-0.2]})
+
+
 @pytest.fixture(scope="module")
 def live() -> Inputs:
     """Every table of the live lane, right in every rule."""
@@ -129,6 +134,7 @@ def live() -> Inputs:
     gap = {"gap": "1", "cause": "not_started", "instruments": 9, "started_at": OPENED}
     gap |= {"ended_at": OPENED + timedelta(minutes=1)}
     dump = {"tradingsymbol": "X", "instrument_type": "CE", "segment": "NFO-OPT", "exchange": "NFO"}
+    slices = surface_minute(chain, greeks)
     tables = {
         "raw.instruments": _frame(
             "raw.instruments",
@@ -146,6 +152,9 @@ def live() -> Inputs:
         "snapshots.chain_minute": chain,
         "analytics.greeks_minute": greeks,
         "analytics.chain_metrics_minute": chain_metrics_minute(chain, greeks),
+        "analytics.surface_minute": slices,
+        "analytics.surface_points_minute": surface_points_minute(slices),
+        "analytics.gamma_exposure_minute": gamma_exposure_minute(chain, greeks, WEIGHTS),
         "analytics.open_interest_minute": open_interest_minute(chain),
         "analytics.premium_minute": premium_minute(chain),
     }
@@ -178,11 +187,21 @@ TICKS, SEGMENTS, INDEX = "raw.ticks", "raw.tick_segments", "snapshots.index_minu
 CHAIN, GREEKS = "snapshots.chain_minute", "analytics.greeks_minute"
 METRICS, PREMIUM = "analytics.chain_metrics_minute", "analytics.premium_minute"
 OPEN_INTEREST = "analytics.open_interest_minute"
+EXPOSURE = "analytics.gamma_exposure_minute"
+SURFACE, POINTS = "analytics.surface_minute", "analytics.surface_points_minute"
 LATER = col("received_at") > OPENED + timedelta(minutes=6)
 FIFTH = col("minute") == OPENED + timedelta(minutes=5)
 AT_MONEY = (col("strike_offset") == 0) & (col("expiry") == EXPIRIES[0])
 
 DAMAGES: dict[str, Damage] = {
+    f"{SURFACE}.covers_chain": drop(FIFTH & (col("expiry") == EXPIRIES[0])),
+    f"{SURFACE}.nulls_explained": put(FIFTH, reason="few_quotes"),
+    f"{SURFACE}.without_arbitrage": put(FIFTH, butterfly_violations=3, calendar_violations=0),
+    f"{SURFACE}.near_its_quotes": put(FIFTH, rmse=0.04),
+    f"{POINTS}.nulls_explained": put(FIFTH, reason=None, risk_reversal_25=None),
+    f"{EXPOSURE}.covers_chain": drop(FIFTH & (col("assumption") == "participants")),
+    f"{EXPOSURE}.adds_up": put(FIFTH, exposure_rupees=col("exposure_rupees") * 1.01 + 1),
+    f"{EXPOSURE}.nulls_explained": put(FIFTH, exposure_rupees=None),
     f"{SEGMENTS}.segments_accepted": put(col("segment") == "092000-a", refusal="unreadable"),
     f"{SEGMENTS}.packets_plausible": put(col("segment") == "092000-a", implausible_packets=1),
     f"{SEGMENTS}.packets_known": put(col("segment") == "092000-a", unknown_packets=1),
@@ -212,6 +231,8 @@ DAMAGES: dict[str, Damage] = {
     f"{OPEN_INTEREST}.covers_chain": drop(FIFTH & AT_MONEY),
     f"{OPEN_INTEREST}.nulls_explained": put(FIFTH & AT_MONEY, buildup=None),
     f"{PREMIUM}.agrees_with_metrics": put(FIFTH, close_premium=col("close_premium") + 0.05),
+    f"{PREMIUM}.nulls_explained": put(FIFTH, volatility_reason=None),
+    f"{PREMIUM}.path_adds_up": put(FIFTH, net_move=col("path_length") + 1),
 }
 
 

@@ -18,8 +18,11 @@ LIVE = {table.full_name for table in (*raw_live.TABLES, *quality.TABLES)}
 CLOSE_RULES = [r for r in RULES if r.table not in LIVE and not r.table.endswith("_minute")]
 """The rules of the live lane have their own market (`test_minute_rules`)."""
 TODAY = col("trade_date") == DAY
+EXPOSURE = "analytics.gamma_exposure_close"
+SURFACE, POINTS = "analytics.surface_close", "analytics.surface_points_close"
 GREEKS, METRICS = "analytics.greeks_close", "analytics.chain_metrics_close"
 OPEN_INTEREST, PREMIUM = "analytics.open_interest_close", "analytics.premium_close"
+OVERLAY = "analytics.premium_overlay"
 CHAIN, BHAV, INDEX = "snapshots.chain_close", "raw.fo_bhavcopy", "raw.index_close"
 OI, VOLUME, FII, FILES = (
     "raw.participant_oi",
@@ -29,6 +32,10 @@ OI, VOLUME, FII, FILES = (
 )
 POSITIONS, ACTIVITY = "participants.positions", "participants.activity"
 CROSS, LEDGER = "participants.cross", "participants.ledger"
+FLOW, SENTIMENT = "participants.premium_flow", "analytics.sentiment"
+SCORECARD = "analytics.scorecard"
+REPLICA, HISTORY = "analytics.vix_replica", "analytics.volatility_history"
+MID = "net_premium_flow_mid_rupees"
 
 
 def put(where: pl.Expr | bool = True, **values: object) -> Damage:
@@ -72,6 +79,14 @@ AT_MONEY = NEAR & (col("strike_offset") == 0)
 FIRST_CALL = (col("participant") == "CLIENT") & (col("segment") == "index_call")
 
 DAMAGES: dict[str, tuple[str, Damage]] = {
+    f"{SURFACE}.covers_chain": (SURFACE, drop(col("expiry") == col("expiry").min())),
+    f"{SURFACE}.nulls_explained": (SURFACE, put(reason="few_quotes")),
+    f"{SURFACE}.without_arbitrage": (SURFACE, put(butterfly_violations=3, calendar_violations=0)),
+    f"{SURFACE}.near_its_quotes": (SURFACE, put(rmse=0.04)),
+    f"{POINTS}.nulls_explained": (POINTS, put(reason=None, risk_reversal_25=None)),
+    f"{EXPOSURE}.covers_chain": (EXPOSURE, drop(col("assumption") == "calls_short")),
+    f"{EXPOSURE}.adds_up": (EXPOSURE, put(exposure_rupees=col("exposure_rupees") * 1.01 + 1)),
+    f"{EXPOSURE}.nulls_explained": (EXPOSURE, put(exposure_rupees=None)),
     f"{FILES}.held_means_kept": (FILES, put(col("kind") == "fii_stats", sha256=None)),
     f"{FILES}.name_has_the_date": (
         FILES,
@@ -131,6 +146,53 @@ DAMAGES: dict[str, tuple[str, Damage]] = {
         put(col("participant") == "FII", put_bought_contracts=9_999),
     ),
     f"{ACTIVITY}.nulls_explained": (ACTIVITY, put(call_volume_contracts=None)),
+    f"{FLOW}.complete": (FLOW, drop(FIRST_CALL)),
+    f"{FLOW}.interval_ordered": (
+        FLOW,
+        put(net_premium_flow_low_rupees=col("net_premium_flow_high_rupees") + 1),
+    ),
+    f"{FLOW}.flows_cancel": (FLOW, put(FIRST_CALL, **{MID: col(MID) + 8_000})),
+    f"{FLOW}.total_is_calls_and_puts": (
+        FLOW,
+        put(col("segment") == "total", **{MID: col(MID) + 1}),
+    ),
+    f"{FLOW}.net_premium_flow_mid_explained": (FLOW, put(FIRST_CALL, **{MID: None})),
+    f"{ACTIVITY}.agrees_with_premium_flow": (
+        ACTIVITY,
+        put(col("participant") == "FII", **{MID: col(MID) + 1}),
+    ),
+    f"{ACTIVITY}.positioning_follows_its_rule": (
+        ACTIVITY,
+        put(positioning=col("positioning").replace({"BULLISH": "BEARISH", "NEUTRAL": "BULLISH"})),
+    ),
+    f"{ACTIVITY}.net_premium_flow_mid_explained": (ACTIVITY, put(**{MID: None})),
+    f"{ACTIVITY}.positioning_explained": (ACTIVITY, put(positioning=None)),
+    f"{LEDGER}.expired_net_explained": (LEDGER, put(FIRST_CALL, expired_reason=None)),
+    f"{LEDGER}.expired_inventory_cancels": (
+        LEDGER,
+        put(FIRST_CALL, expired_net_contracts=5, expired_reason=None),
+    ),
+    f"{REPLICA}.covers_underlyings": (REPLICA, put(underlying="BANKNIFTY")),
+    f"{REPLICA}.follows_from_variances": (REPLICA, put(near_variance=col("near_variance") * 1.01)),
+    f"{REPLICA}.published_is_the_index_close": (REPLICA, put(published=col("published") + 0.01)),
+    f"{REPLICA}.nulls_explained": (REPLICA, put(error=None)),
+    f"{REPLICA}.error_is_ordinary": (REPLICA, put(error=col("published") * 0.011)),
+    f"{HISTORY}.covers_underlyings": (HISTORY, drop(NIFTY)),
+    f"{HISTORY}.nulls_explained": (HISTORY, put(NIFTY, ex_post_reason="no_iv")),
+    f"{HISTORY}.iv_between_expiries": (HISTORY, put(NIFTY, iv_30d=col("iv_30d_next") + 0.5)),
+    f"{HISTORY}.premiums_follow_from_volatilities": (
+        HISTORY,
+        put(NIFTY, realised_since_then=col("realised_since_then") * 1.1),
+    ),
+    f"{HISTORY}.enough_behind_each_figure": (HISTORY, put(NIFTY, iv_percentile=0.5)),
+    f"{HISTORY}.nothing_looks_ahead": (HISTORY, put(NIFTY, window_start=DAY)),
+    f"{HISTORY}.volatility_plausible": (HISTORY, put(NIFTY, realised_10=2.0)),
+    f"{SENTIMENT}.weights_add_up_to_one": (SENTIMENT, put(india_vix_weight=0.0)),
+    f"{SENTIMENT}.score_follows_from_parts": (SENTIMENT, put(score=0.99)),
+    f"{SENTIMENT}.nulls_explained": (SENTIMENT, put(score=None)),
+    f"{SCORECARD}.nothing_looks_ahead": (SCORECARD, put(lead_hours=-1.0)),
+    f"{SCORECARD}.verdicts_follow_from_tests": (SCORECARD, put(verdict="edge_shown")),
+    f"{SCORECARD}.labels_share_out_days": (SCORECARD, drop(col("label") == "NEUTRAL")),
     f"{CROSS}.nulls_explained": (CROSS, put(crowd_vs_smart_divergence=None)),
     f"{CROSS}.divergence_is_ordinary": (CROSS, put(crowd_vs_smart_divergence=-7.5)),
     f"{LEDGER}.nulls_explained": (LEDGER, put(residual=None)),
@@ -171,6 +233,12 @@ DAMAGES: dict[str, tuple[str, Damage]] = {
     f"{PREMIUM}.buckets_covered": (PREMIUM, drop(col("expiry_bucket") == "this_week")),
     f"{PREMIUM}.straddle_above_payoff": (PREMIUM, put(close_premium=1.0)),
     f"{PREMIUM}.agrees_with_metrics": (PREMIUM, put(close_premium=col("close_premium") + 0.05)),
+    f"{PREMIUM}.nulls_explained": (PREMIUM, put(percentile_reason=None)),
+    f"{OVERLAY}.covers_premium": (OVERLAY, drop(col("comparison") == "weekday")),
+    f"{OVERLAY}.agrees_with_premium": (OVERLAY, put(premium=col("premium") + 1)),
+    f"{OVERLAY}.quartiles_ordered": (OVERLAY, put(lower_quartile_pct=2.0, median_pct=1.0)),
+    f"{OVERLAY}.regimes_add_up": (OVERLAY, put(crosses_regime=~col("crosses_regime"))),
+    f"{OVERLAY}.nulls_explained": (OVERLAY, put(reason=None)),
 }
 
 
