@@ -125,6 +125,8 @@ def _source_row(
     What is held is never given up for a worse answer, and an answer heard before is no news.
     """
     if before is not None:
+        if answer.status == "unchanged":  # What was said of a newer file is over.
+            return {**before, "detail": None}
         held_stays = before["status"] == "held" and answer.status != "found"
         no_news = before["status"] == answer.status == "not_published"
         if held_stays or no_news:

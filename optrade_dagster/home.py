@@ -110,9 +110,9 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
     One process at a time opens it: two that make its databases at once leave them unusable.
     """
-    home = ensure_home(settings)
-    with FileLock(home / "opening.lock", timeout=_OPENING_SECONDS):
-        opened = dg.DagsterInstance.from_config(str(home))
+    settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    with FileLock(settings.dagster_home / "opening.lock", timeout=_OPENING_SECONDS):
+        opened = dg.DagsterInstance.from_config(str(ensure_home(settings)))
     with opened as instance:
         yield instance
 

@@ -60,7 +60,7 @@ def tick_segments_sealed(
                 recorded = recordings.day(day)
                 if request := _request(context, recorded, asked, broken.get(day, 0)):
                     return dg.SensorResult(run_requests=[request], cursor=json.dumps(asked))
-            if monotonic() > end:
+            if monotonic() > end or recordings.ending.exists():
                 reason = "no new segment was sealed" if days else "nothing was ever collected"
                 return dg.SensorResult(skip_reason=reason, cursor=json.dumps(asked))
             wait(_POLL_SECONDS)

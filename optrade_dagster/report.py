@@ -45,6 +45,8 @@ class DayReport:
             optional = kind == _OPTIONAL_WHEN_ABSENT and status != "refused"
             if status != "held" and not optional:
                 told.append(f"{kind}: {status.replace('_', ' ')}")
+            elif status == "held" and kind in self.details:
+                told.append(f"{kind}: {self.details[kind]}")
         return told
 
     def told_once(self) -> list[str]:
@@ -115,7 +117,7 @@ def _value(metadata: Any, name: str) -> Any:
 
 def closing_table(reports: Sequence[DayReport]) -> Table:
     """The table a backfill ends with."""
-    table = Table(title="What is held now", title_justify="left", expand=False)
+    table = Table(title="What this backfill stored", title_justify="left", expand=False)
     table.add_column("date", no_wrap=True)
     table.add_column("files", justify="right")
     table.add_column("tables", justify="right")

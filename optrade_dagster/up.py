@@ -93,14 +93,29 @@ def _dagster(settings: Settings, port: int | None) -> Part:
     )
 
 
+def _recordings(settings: Settings) -> Recordings:
+    return Recordings(home=str(settings.market_home), root=str(settings.spool_root))
+
+
 def _end_dead_runs(settings: Settings) -> None:
+    _recordings(settings).ending.unlink(missing_ok=True)
     with open_instance(settings) as instance:
         end_dead_runs(instance)
 
 
 def _busy(settings: Settings) -> bool:
-    """Whether the last day's minutes are still on their way from the spool into the lake."""
-    recordings = Recordings(home=str(settings.market_home), root=str(settings.spool_root))
+    """Whether the last day's minutes are still on their way from the spool into the lake.
+
+    When they are not, Dagster's sensors are told to wait for no more, so that it ends at once.
+    """
+    recordings = _recordings(settings)
+    waiting = _on_their_way(settings, recordings)
+    if not waiting:
+        recordings.ending.touch()
+    return waiting
+
+
+def _on_their_way(settings: Settings, recordings: Recordings) -> bool:
     days = recordings.days()
     if not days or not LakeLocation(settings.lake_root, settings.market).exists():
         return False

@@ -218,7 +218,7 @@ def _from_response(url: str, response: httpx.Response, *, conditional: bool) -> 
             "blocked",
             url,
             detail=f"HTTP {response.status_code}: the host refused. Lower "
-            "OPTRADE_NSE__REQUESTS_PER_SECOND, wait, or import from a folder",
+            "OPTRADE_NSE__REQUESTS_PER_SECOND, wait, or set OPTRADE_NSE__BASE_URL to a folder",
             refused=True,
         )
     return _judged(
@@ -240,7 +240,7 @@ def _judged(answer: Answer) -> Answer:
             answer.url,
             content=answer.content,
             detail="found an HTML page; expected the file. The host asks strangers to look like "
-            "a browser: wait and retry, or import from a folder",
+            "a browser: wait and retry, or set OPTRADE_NSE__BASE_URL to a folder",
             refused=True,
         )
     return answer

@@ -114,6 +114,11 @@ class Recordings(dg.ConfigurableResource):  # type: ignore[type-arg]
         """What was left of a day, which may be nothing."""
         return RecordedDay(Path(self.home), Path(self.root) / day.isoformat(), day)
 
+    @property
+    def ending(self) -> Path:
+        """A file that is there while the market is being stopped: nobody waits for more then."""
+        return Path(self.home) / "ending"
+
     def days(self) -> list[date]:
         """Days of which there is a folder."""
         root = Path(self.root)

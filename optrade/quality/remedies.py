@@ -7,7 +7,7 @@ from __future__ import annotations
 
 REFETCH = (
     "refetch: materialize the raw table for the date again; when the same bytes come back, take "
-    "the exchange's file from another host or put it into the import folder"
+    "the exchange's file from another host or a folder laid out like it (OPTRADE_NSE__BASE_URL)"
 )
 REPARSE = (
     "reparse: the file was read amiss; compare the sample with the kept bytes under `files/`, "

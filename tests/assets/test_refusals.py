@@ -114,7 +114,7 @@ CASES = {
         "ind_close_all_29012026.csv: ",
         "an HTML page",
         "the file",
-        "wait and retry, or import from a folder",
+        "wait and retry, or set OPTRADE_NSE__BASE_URL to a folder",
     ),
     "truncated zip": Bad(
         "fo_bhavcopy",

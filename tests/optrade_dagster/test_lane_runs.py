@@ -116,6 +116,10 @@ def test_runs_of_a_daemon_that_was_killed_end_and_no_others(instance: dg.Dagster
     assert breakdowns(instance, MINUTE_LANE, DAY) == 2
 
 
+def _no_waiting(_: float) -> None:
+    raise AssertionError("the sensor waits")
+
+
 class Watch:
     """The sensor over a day with one sealed segment that the lake lacks, and its cursor."""
 
@@ -126,6 +130,7 @@ class Watch:
         (folder / f"{SEGMENT}.seg").touch()
         self.instance, self.held, self.cursor = instance, list[str](), ""
         self.folder, self.holes = folder, TICK_GAPS.empty()
+        self.seconds = 0.0
 
     def read(self, table: Table, *_: object, **__: object) -> pl.DataFrame:
         """What the lake holds of the day."""
@@ -152,7 +157,7 @@ class Watch:
             definitions=build_defs(self.settings),
             resources={"lake": SimpleNamespace(lake=lake), "recordings": spool},
         ) as context:
-            tick = tick_segments_sealed(0.0, lambda _: None).evaluate_tick(context)
+            tick = tick_segments_sealed(self.seconds, _no_waiting).evaluate_tick(context)
         self.cursor = tick.cursor
         return [request.run_key for request in tick.run_requests]
 
@@ -185,6 +190,13 @@ def test_a_run_killed_after_its_commit_needs_no_other(watch: Watch) -> None:
     kill(watch.instance)
     watch.held = [SEGMENT]
     assert watch.look() == []
+
+
+def test_nobody_waits_for_more_once_the_market_is_being_stopped(watch: Watch) -> None:
+    watch.held = [SEGMENT]
+    watch.seconds = 60.0
+    (watch.settings.market_home / "ending").touch()
+    assert watch.look() == []  # At once: the clock of this test never moves.
 
 
 def test_a_hole_is_told_though_nothing_was_ever_heard(watch: Watch) -> None:
