@@ -28,7 +28,7 @@ from resources.simulator import next_session
 
 HOST = "127.0.0.1"
 USUAL_OPEN = time(9, 15)
-_BEFORE = timedelta(seconds=30)
+_BEFORE, _MINUTE = timedelta(seconds=30), timedelta(minutes=1)
 _CLI = (sys.executable, "-c", "from optrade_dagster.cli import main; main()")
 _LOOK_SECONDS = 2.0
 _MOST_SECONDS = 240.0
@@ -56,11 +56,18 @@ class Session:
 
 
 def next_simulated(settings: Settings, speed: float, otherwise: date) -> Session:
-    """The session after the last published one, from just before the open."""
+    """The session after the last published one, from just before the open.
+
+    One that was begun goes on after the last minute that was collected of it.
+    """
     calendar = load_calendar(settings.calendar.extra_csv)
     day = next_session(settings.exchange_root, calendar, otherwise)
     opens = calendar.session(day).open or datetime.combine(day, USUAL_OPEN)
-    return Session(day, (opens - _BEFORE).time(), speed)
+    start = (opens - _BEFORE).time()
+    if sealed := _recordings(settings).day(day).sealed():
+        last = datetime.strptime(sealed[-1].partition("-")[0], "%H%M%S")  # noqa: DTZ007 (a name)
+        start = max(start, (last + _MINUTE).time())
+    return Session(day, start, speed)
 
 
 def market_parts(settings: Settings, port: int | None, session: Session | None) -> list[Part]:
