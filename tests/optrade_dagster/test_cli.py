@@ -35,8 +35,8 @@ def test_the_demo_says_that_it_is_simulated_and_closes_with_its_table(demo):
     rows = closing_rows(demo.output)
     assert list(rows) == DAYS
     for files, tables, _, new, checks, missing in rows.values():
-        assert (files, tables, new, missing) == ("5/5", "15", "15/15", "nothing")
-        assert re.fullmatch(r"3\d ok", checks)
+        assert (files, tables, new, missing) == ("5/5", "24", "24/24", "nothing")
+        assert re.fullmatch(r"[56]\d ok", checks)
     assert "max_pain_strike" in demo.output
     assert "BANKNIFTY" in demo.output
 
@@ -45,7 +45,7 @@ def test_running_the_same_days_again_finds_nothing_new(demo):
     again = demo.optrade("backfill", "--from", DAYS[0], "--to", DAYS[-1], MARKET="simulated")
     assert again.returncode == 0, told(again)
     rows = closing_rows(again.stdout)
-    assert {day: cells[3] for day, cells in rows.items()} == dict.fromkeys(DAYS, "0/15")
+    assert {day: cells[3] for day, cells in rows.items()} == dict.fromkeys(DAYS, "0/24")
     first = closing_rows(demo.output)
     assert {d: c[2] for d, c in rows.items()} == {d: c[2] for d, c in first.items()}
 
