@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 from zlib import crc32
 
@@ -92,7 +92,7 @@ class Chaos:
     holes: list[Hole] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
     sent: list[Sent] = field(default_factory=list)
-    over: bool = False
+    over: Event = field(default_factory=Event)
 
     def __post_init__(self) -> None:
         self.settings = Settings(home=self.home, market="simulated")
@@ -202,8 +202,10 @@ class Chaos:
     def strike(self, target: str) -> None:
         """Kill the daemon, the run, or both at once, in the midst of a run; unless it is over."""
         with self.instance() as instance:
-            run = until(lambda: self.over or _run_in_hand(instance), "a run is carried out")
-        if self.over:
+            run = until(
+                lambda: self.over.is_set() or _run_in_hand(instance), "a run is carried out"
+            )
+        if self.over.is_set():
             return
         time.sleep(self.rng.uniform(0, 0.4))
         lives = self._daemon_pids()
@@ -225,7 +227,8 @@ class Chaos:
                 for target in targets:
                     begun = time.monotonic()
                     self.strike(target)
-                    time.sleep(max(0.0, begun + least_seconds - time.monotonic()))
+                    if self.over.wait(max(0.0, begun + least_seconds - time.monotonic())):
+                        return
             except BaseException as error:  # noqa: BLE001 (raised below)
                 failed.append(error)
 

@@ -94,7 +94,7 @@ def play(chaos: Chaos) -> Counter[str]:
             make_hole(chaos, hole, stale)
             done.update([kind, hole])
             done["waiting"] = max(done["waiting"], len(chaos.unheld()))
-        chaos.over = True
+        chaos.over.set()
         until(lambda: chaos.told("session_ended"), "the session ends")
         closed = time.monotonic()
         chaos.settle(SETTLE_SECONDS)
