@@ -345,6 +345,7 @@ def test_the_page_tells_the_true_waits() -> None:
             f"after {patience.interrupt:.0f} s what is left gets SIGTERM, after "
             f"{patience.terminate:.0f} more SIGKILL"
         ),
+        f"in the lake, after {supervisor.BUSY_SECONDS:.0f} s at the latest",
     ):
         assert words in page, words
 
