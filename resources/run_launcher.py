@@ -94,10 +94,21 @@ class LaneRunLauncher(DefaultRunLauncher):
         if not is_express(run):
             super().launch_run(context)
             return
+        if not self._handed_over(run.run_id):
+            super().launch_run(context)  # A process of its own tells what keeps it from starting.
+
+    def _handed_over(self, run_id: str) -> bool:
+        """Give the run to a worker; False when not even a new one would take it."""
         with self._lock:
-            while not (worker := self._idle()).take(run.run_id):
+            while True:
+                worker = self._idle()
+                fresh = not worker.run_id
+                if worker.take(run_id):
+                    return True
                 self._workers.remove(worker)
                 worker.leave()
+                if fresh:
+                    return False
 
     def _idle(self) -> Worker:
         """A worker that has nothing to do; a new one where there is none."""

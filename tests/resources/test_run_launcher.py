@@ -18,6 +18,7 @@ from dagster._core.test_utils import create_run_for_test
 from dagster._core.workspace.context import WorkspaceProcessContext, WorkspaceRequestContext
 from dagster._core.workspace.load_target import PythonFileTarget
 
+from resources import run_launcher
 from resources.run_coordinator import EXPRESS
 from resources.run_launcher import LaneRunLauncher
 
@@ -177,6 +178,23 @@ def test_a_run_beside_a_busy_process_gets_another_and_a_cancelled_one_ends(place
     assert place.process(beside) != busy
     assert place.launcher.terminate(long)
     assert place.end(long) == dg.DagsterRunStatus.CANCELED
+
+
+def test_where_no_worker_can_start_a_run_gets_a_process_of_its_own(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
+    started: list[str] = []
+
+    class Stillborn(run_launcher.Worker):
+        def take(self, run_id: str) -> bool:
+            started.append(run_id)
+            return False
+
+    place.launcher.dispose()
+    monkeypatch.setattr(run_launcher, "Worker", Stillborn)
+    run = place.submit("quick")
+    assert place.end(run) == dg.DagsterRunStatus.SUCCESS
+    assert started == [run], "it is tried once, not for ever"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL on Windows")
