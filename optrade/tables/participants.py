@@ -163,7 +163,11 @@ ACTIVITY = Table(
             "fraction",
         ),
         word("positioning", "What it says of the index", *LABELS, nullable=True),
-        word("positioning_rule", "Version of the rule"),
+        word(
+            "positioning_rule",
+            "Version of the rule; null in rows stored before there was one",
+            nullable=True,
+        ),
         word(
             "positioning_reason",
             "Why the positioning is null",

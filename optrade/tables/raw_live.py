@@ -75,8 +75,10 @@ TICK_SEGMENTS = Table(
         count("unknown_packets", "Packets of a length nobody knows: kept, not decoded", "packets"),
         count(
             "implausible_packets",
-            "Packets with a figure beyond what `raw.ticks` declares: kept in the file alone",
+            "Packets with a figure beyond what `raw.ticks` declares: kept in the file alone; null "
+            "in segments stored before they were counted",
             "packets",
+            nullable=True,
         ),
         count("broken_frames", "Frames that end inside a packet", "frames"),
         count("bytes", "Size of the segment file", "bytes"),
