@@ -9,23 +9,37 @@ from __future__ import annotations
 import hashlib
 import sys
 import tempfile
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
 import polars as pl
 
 from assets.snapshots import session_closes
-from optrade.calendar import load_calendar
+from optrade.calendar import TradingCalendar, load_calendar
+from optrade.chain.exposure import dealer_weights, gamma_exposure_close
 from optrade.chain.greeks import greeks_close
 from optrade.chain.metrics import chain_metrics_close
 from optrade.chain.open_interest import open_interest_close
 from optrade.chain.premium import premium_close
+from optrade.chain.premium_history import premium_overlay
 from optrade.chain.snapshot import chain_close
 from optrade.expiries import segments_expiring
 from optrade.formats import parse
 from optrade.formats.archive import candidates
-from optrade.participants import activity, cross, expiry_flags, ledger, positions
+from optrade.participants import (
+    activity,
+    cross,
+    expiry_flags,
+    ledger,
+    positions,
+    premium_flow,
+)
+from optrade.pricing.forward import RATE
 from optrade.quality import Inputs, evaluate, rules_for
+from optrade.signals import labels, scorecard, sentiment
+from optrade.surface.frames import surface_close, surface_points_close
+from optrade.volatility import vix_replica, volatility_history
 
 KINDS = ("fo_bhavcopy", "participant_oi", "participant_volume", "fii_stats", "index_close")
 
@@ -61,28 +75,45 @@ def read(root: Path, kind: str, days: list[date]) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def computed(tables, calendar, days):  # type: ignore[no-untyped-def]
+def computed(
+    tables: Mapping[str, pl.DataFrame], calendar: TradingCalendar, days: list[date]
+) -> dict[str, pl.DataFrame]:
     """Every table that follows from the files."""
-    bhavcopy, oi = tables["raw.fo_bhavcopy"], tables["raw.participant_oi"]
-    volume = tables["raw.participant_volume"]
-    index = bhavcopy.filter(pl.col("underlying_class") == "index")
+    bhavcopy, index = tables["raw.fo_bhavcopy"], tables["raw.index_close"]
+    oi, volume = tables["raw.participant_oi"], tables["raw.participant_volume"]
     closes = session_closes(calendar, tuple(days))
-    chain = chain_close(index, tables["raw.index_close"], closes, 0.065)
+    options = bhavcopy.filter(pl.col("underlying_class") == "index")
+    chain = chain_close(options, index, closes, RATE)
     greeks = greeks_close(chain)
-    held = positions(oi)
+    metrics = chain_metrics_close(chain, greeks)
+    slices = surface_close(chain, greeks)
+    premiums = premium_close(chain, dates=days, calendar=calendar)
+    held, flows = positions(oi), premium_flow(volume, chain)
+    acts, crossed = activity(oi, volume, flows), cross(held, days, days)
+    read = {"activity": acts, "cross": crossed, "premium_flow": flows}
+    mood = sentiment(days, days, chain_metrics=metrics, index_close=index, **read)
     before = {day: calendar.previous(day) for day in days}
     by_rule = {day: segments_expiring(calendar, day) for day in days}
     previous = pl.DataFrame({"trade_date": list(before), "previous_date": list(before.values())})
     return {
         "snapshots.chain_close": chain,
         "participants.positions": held,
-        "participants.activity": activity(oi, volume),
-        "participants.cross": cross(held, days, days),
+        "participants.premium_flow": flows,
+        "participants.activity": acts,
+        "participants.cross": crossed,
         "participants.ledger": ledger(oi, volume, previous, expiry_flags(days, bhavcopy, by_rule)),
         "analytics.greeks_close": greeks,
-        "analytics.chain_metrics_close": chain_metrics_close(chain, greeks),
+        "analytics.chain_metrics_close": metrics,
+        "analytics.surface_close": slices,
+        "analytics.surface_points_close": surface_points_close(slices),
+        "analytics.gamma_exposure_close": gamma_exposure_close(chain, greeks, dealer_weights(held)),
         "analytics.open_interest_close": open_interest_close(chain, days, before),
-        "analytics.premium_close": premium_close(chain),
+        "analytics.premium_close": premiums,
+        "analytics.premium_overlay": premium_overlay(premiums, days, calendar),
+        "analytics.vix_replica": vix_replica(chain, bhavcopy, index, RATE),
+        "analytics.volatility_history": volatility_history(metrics, index, days, days),
+        "analytics.sentiment": mood,
+        "analytics.scorecard": scorecard(labels(acts, crossed, mood), index, days, days, closes),
     }
 
 
