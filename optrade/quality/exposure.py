@@ -10,8 +10,7 @@ from functools import partial
 
 import polars as pl
 
-from optrade.quality import remedies
-from optrade.quality.rules import DAY, Inputs, Rule, counted, largest, missing, words
+from optrade.quality.rules import DAY, Inputs, Rule, counted, largest, missing, own_error, words
 from optrade.tables.exposure import ASSUMPTIONS
 
 _BOOK = words("{} {}", "underlying", "assumption")
@@ -40,39 +39,29 @@ def _unexplained(inputs: Inputs, table: str) -> pl.DataFrame:
 def _rules(grain: str, moment: tuple[str, ...]) -> tuple[Rule, ...]:
     table, chain = f"analytics.gamma_exposure_{grain}", f"snapshots.chain_{grain}"
     return (
-        Rule(
-            name="covers_chain",
-            table=table,
-            severity="ERROR",
-            blocking=False,
-            description="Every underlying of the chain has a row under each assumption.",
-            remedy=remedies.REBUILD,
-            threshold=0,
-            unit="rows missing",
-            measure=partial(_uncovered, table=table, chain=chain, moment=moment),
-            needs=(chain,),
+        own_error(
+            table,
+            "covers_chain",
+            "Every underlying of the chain has a row under each assumption.",
+            "rows missing",
+            partial(_uncovered, table=table, chain=chain, moment=moment),
+            chain,
         ),
-        Rule(
-            name="adds_up",
-            table=table,
-            severity="ERROR",
+        own_error(
+            table,
+            "adds_up",
+            "An exposure is the weighted sum of that of calls and of puts.",
+            "share of the unsigned exposure, at most",
+            partial(_off, table=table),
             blocking=True,
-            description="An exposure is the weighted sum of that of calls and of puts.",
-            remedy=remedies.REBUILD,
             threshold=_ROUNDING,
-            unit="share of the unsigned exposure, at most",
-            measure=partial(_off, table=table),
         ),
-        Rule(
-            name="nulls_explained",
-            table=table,
-            severity="ERROR",
-            blocking=False,
-            description="An exposure is null exactly where its reason says so.",
-            remedy=remedies.REBUILD,
-            threshold=0,
-            unit="rows unexplained",
-            measure=partial(_unexplained, table=table),
+        own_error(
+            table,
+            "nulls_explained",
+            "An exposure is null exactly where its reason says so.",
+            "rows unexplained",
+            partial(_unexplained, table=table),
         ),
     )
 

@@ -16,7 +16,7 @@ from functools import partial
 import polars as pl
 
 from optrade.quality import remedies
-from optrade.quality.rules import DAY, Inputs, Rule, counted, missing, share, words
+from optrade.quality.rules import DAY, Inputs, Rule, counted, missing, own_error, share, words
 from optrade.tables import TABLES
 
 CHAIN = "snapshots.chain_minute"
@@ -147,29 +147,6 @@ def _sums_off(inputs: Inputs) -> pl.DataFrame:
     return counted(rows, differ, text)
 
 
-def _error(
-    table: str,
-    name: str,
-    description: str,
-    unit: str,
-    measure: Callable[[Inputs], pl.DataFrame],
-    needs: tuple[str, ...] = (),
-) -> Rule:
-    """A rule about our own work: nothing may be off."""
-    return Rule(
-        name=name,
-        table=table,
-        severity="ERROR",
-        blocking=False,
-        description=description,
-        remedy=remedies.REBUILD,
-        threshold=0,
-        unit=unit,
-        measure=measure,
-        needs=needs,
-    )
-
-
 def _warning(
     table: str,
     name: str,
@@ -193,18 +170,18 @@ def _warning(
 
 
 def _covers(table: str, what: str, text: pl.Expr) -> Rule:
-    return _error(
+    return own_error(
         table,
         "covers_chain",
         f"Every {what} of the chain has its row in every minute.",
         "rows missing",
         partial(_uncovered, table=table, text=text),
-        (CHAIN,),
+        CHAIN,
     )
 
 
 def _explained(table: str, figure: str) -> Rule:
-    return _error(
+    return own_error(
         table,
         "nulls_explained",
         f"`{figure}` is null exactly where a reason is given.",
@@ -214,7 +191,7 @@ def _explained(table: str, figure: str) -> Rule:
 
 
 RULES: tuple[Rule, ...] = (
-    _error(
+    own_error(
         CHAIN,
         "no_minute_missing",
         "From its first minute to its last an option has a row in every one.",
@@ -271,7 +248,7 @@ RULES: tuple[Rule, ...] = (
     ),
     _covers(GREEKS, "option", _OPTION),
     _explained(GREEKS, "iv"),
-    _error(
+    own_error(
         GREEKS,
         "delta_has_its_sign",
         "A call's delta is 0 to 1, a put's -1 to 0.",
@@ -279,13 +256,13 @@ RULES: tuple[Rule, ...] = (
         _wrong_sign,
     ),
     _covers(METRICS, "expiry", _TERM),
-    _error(
+    own_error(
         METRICS,
         "agrees_with_chain",
         "Open interest in calls and puts is the chain's.",
         "expiries that differ",
         _sums_off,
-        (CHAIN,),
+        CHAIN,
     ),
     _warning(
         METRICS,

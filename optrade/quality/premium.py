@@ -6,13 +6,12 @@ here: rules of the chain (`chain`, `minute`) and of what else is made from it (`
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import polars as pl
 
 from optrade.quality import remedies
-from optrade.quality.rules import DAY, Inputs, Rule, counted, largest, missing, words
+from optrade.quality.rules import DAY, Inputs, Rule, counted, largest, missing, own_error, words
 from optrade.tables.premium import COMPARISONS, VARIANTS
 
 CHAIN = "snapshots.chain_close"
@@ -149,34 +148,10 @@ def _overlay_disagrees(inputs: Inputs) -> pl.DataFrame:
     return counted(rows, ~pl.col("premium").eq_missing(due), text)
 
 
-def _error(
-    table: str,
-    name: str,
-    description: str,
-    unit: str,
-    measure: Callable[[Inputs], pl.DataFrame],
-    *needs: str,
-    blocking: bool = False,
-) -> Rule:
-    """A rule about our own work: nothing may be off."""
-    return Rule(
-        name=name,
-        table=table,
-        severity="ERROR",
-        blocking=blocking,
-        description=description,
-        remedy=remedies.REBUILD,
-        threshold=0,
-        unit=unit,
-        measure=measure,
-        needs=needs,
-    )
-
-
 def _shared(table: str) -> tuple[Rule, ...]:
     """The rules that both grains have."""
     return (
-        _error(
+        own_error(
             table,
             "agrees_with_metrics",
             f"The straddle at the money is the one in `{METRICS[table]}`.",
@@ -184,7 +159,7 @@ def _shared(table: str) -> tuple[Rule, ...]:
             partial(_straddle_disagrees, table=table),
             METRICS[table],
         ),
-        _error(
+        own_error(
             table,
             "nulls_explained",
             "Percentile, efficiency and volatility are null exactly where a reason is given.",
@@ -195,7 +170,7 @@ def _shared(table: str) -> tuple[Rule, ...]:
 
 
 RULES: tuple[Rule, ...] = (
-    _error(
+    own_error(
         CLOSE,
         "buckets_covered",
         "Every bucket that an expiry of the chain fills first has its premiums.",
@@ -218,7 +193,7 @@ RULES: tuple[Rule, ...] = (
     ),
     *_shared(CLOSE),
     *_shared(MINUTE),
-    _error(
+    own_error(
         MINUTE,
         "path_adds_up",
         "A net move is no longer than its path, and the efficiency is their ratio.",
@@ -226,7 +201,7 @@ RULES: tuple[Rule, ...] = (
         _path_off,
         blocking=True,
     ),
-    _error(
+    own_error(
         OVERLAY,
         "covers_premium",
         "Every premium at the close stands beside its history in every way.",
@@ -234,7 +209,7 @@ RULES: tuple[Rule, ...] = (
         _not_overlaid,
         CLOSE,
     ),
-    _error(
+    own_error(
         OVERLAY,
         "agrees_with_premium",
         "Today's premium is the one in `analytics.premium_close`.",
@@ -242,7 +217,7 @@ RULES: tuple[Rule, ...] = (
         _overlay_disagrees,
         CLOSE,
     ),
-    _error(
+    own_error(
         OVERLAY,
         "quartiles_ordered",
         "The lower quartile is not above the median, nor that above the upper quartile.",
@@ -250,7 +225,7 @@ RULES: tuple[Rule, ...] = (
         _unordered,
         blocking=True,
     ),
-    _error(
+    own_error(
         OVERLAY,
         "regimes_add_up",
         "A history that crosses a change of regime says so, and its parts add up.",
@@ -258,7 +233,7 @@ RULES: tuple[Rule, ...] = (
         _regimes_off,
         blocking=True,
     ),
-    _error(
+    own_error(
         OVERLAY,
         "nulls_explained",
         "A premium or a quartile is null exactly where a reason is given.",

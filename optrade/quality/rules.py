@@ -1,8 +1,8 @@
 """What a rule is, and how it is judged over many days at once.
 
-Belongs here: the rule type, its inputs, evaluation, and the three shapes a measurement takes
-(a count, a share, a largest value). Does not belong here: any particular rule; each family
-has its own module.
+Belongs here: the rule type, its inputs, evaluation, what rules about our own work share, and the
+three shapes a measurement takes (a count, a share, a largest value). Does not belong here: any
+particular rule; each family has its own module.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Literal
 
 import polars as pl
 
+from optrade.quality import remedies
 from optrade.tables import TABLES
 
 DAY = "trade_date"
@@ -168,6 +169,31 @@ def _verdicts(rule: Rule, judged: pl.DataFrame, measured: pl.DataFrame) -> pl.Da
 _NOTHING_MEASURED = pl.DataFrame(
     schema={DAY: pl.Date(), "checked": pl.Int64(), "found": pl.Float64(), "sample": pl.String()}
 )
+
+
+def own_error(
+    table: str,
+    name: str,
+    description: str,
+    unit: str,
+    measure: Callable[[Inputs], pl.DataFrame],
+    *needs: str,
+    blocking: bool = False,
+    threshold: float = 0,
+) -> Rule:
+    """A rule about our own work: what is off is an error, and making it anew is the remedy."""
+    return Rule(
+        name=name,
+        table=table,
+        severity="ERROR",
+        blocking=blocking,
+        description=description,
+        remedy=remedies.REBUILD,
+        threshold=threshold,
+        unit=unit,
+        measure=measure,
+        needs=needs,
+    )
 
 
 def words(template: str, *parts: pl.Expr | str) -> pl.Expr:

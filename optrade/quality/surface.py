@@ -11,7 +11,7 @@ from functools import partial
 import polars as pl
 
 from optrade.quality import remedies
-from optrade.quality.rules import DAY, Inputs, Rule, counted, largest, missing, words
+from optrade.quality.rules import DAY, Inputs, Rule, counted, largest, missing, own_error, words
 
 SHORTEST_DAYS = 3
 """Nearer to expiry half a tick far from the money is worth volatility points."""
@@ -44,28 +44,20 @@ def _far_off(inputs: Inputs, table: str) -> pl.DataFrame:
 def _rules(grain: str, moment: tuple[str, ...]) -> tuple[Rule, ...]:
     table, chain = f"analytics.surface_{grain}", f"snapshots.chain_{grain}"
     return (
-        Rule(
-            name="covers_chain",
-            table=table,
-            severity="ERROR",
-            blocking=False,
-            description="Every expiry of the chain has a row.",
-            remedy=remedies.REBUILD,
-            threshold=0,
-            unit="expiries missing",
-            measure=partial(_uncovered, table=table, chain=chain, moment=moment),
-            needs=(chain,),
+        own_error(
+            table,
+            "covers_chain",
+            "Every expiry of the chain has a row.",
+            "expiries missing",
+            partial(_uncovered, table=table, chain=chain, moment=moment),
+            chain,
         ),
-        Rule(
-            name="nulls_explained",
-            table=table,
-            severity="ERROR",
-            blocking=False,
-            description="A slice is missing exactly where a reason is given.",
-            remedy=remedies.REBUILD,
-            threshold=0,
-            unit="rows unexplained",
-            measure=partial(_unexplained, table=table, figure="a", text=_TERM),
+        own_error(
+            table,
+            "nulls_explained",
+            "A slice is missing exactly where a reason is given.",
+            "rows unexplained",
+            partial(_unexplained, table=table, figure="a", text=_TERM),
         ),
         Rule(
             name="without_arbitrage",
@@ -95,17 +87,13 @@ def _rules(grain: str, moment: tuple[str, ...]) -> tuple[Rule, ...]:
 
 
 def _points_explained(table: str) -> Rule:
-    return Rule(
-        name="nulls_explained",
-        table=table,
-        severity="ERROR",
-        blocking=False,
-        remedy=remedies.REBUILD,
-        description="A maturity's volatility at the forward, or a point of it, is missing only "
+    return own_error(
+        table,
+        "nulls_explained",
+        "A maturity's volatility at the forward, or a point of it, is missing only "
         "where a reason is given.",
-        threshold=0,
-        unit="rows unexplained",
-        measure=partial(_unexplained, table=table, figure="risk_reversal_25", text=_POINT),
+        "rows unexplained",
+        partial(_unexplained, table=table, figure="risk_reversal_25", text=_POINT),
     )
 
 
