@@ -107,9 +107,15 @@ def demo(
 ) -> None:
     """Simulate an exchange and a broker, run both lanes through Dagster. No account."""
     from optrade_dagster.demo import run_demo  # noqa: PLC0415 (Dagster loads slowly)
-    from optrade_dagster.up import next_simulated, run_live_demo, run_up  # noqa: PLC0415
+    from optrade_dagster.up import (  # noqa: PLC0415
+        next_simulated,
+        refuse_taken_ports,
+        run_live_demo,
+        run_up,
+    )
 
     settings = load_settings(market="simulated")
+    refuse_taken_ports(settings, port if ui else None, broker=True)
     _say_simulated(settings)
     _begin_logs(settings, "demo")
     succeeded = run_demo(settings, out, DEMO_FIRST, days, seed)

@@ -142,8 +142,28 @@ def _exchange(settings: Settings, session: Session) -> Part:
     )
 
 
+def refuse_taken_ports(settings: Settings, port: int | None, *, broker: bool) -> None:
+    """Raise `ValueError` where a part would find its port taken, naming what to do.
+
+    A stranger's broker on the port would otherwise be collected from as if it were ours.
+    """
+    needed = [] if port is None else [(port, "the web UI", "--port")]
+    if broker:
+        needed.append((settings.simulator.port, "the broker", "OPTRADE_SIMULATOR__PORT"))
+    for number, user, other in needed:
+        if answers(number)():
+            raise ValueError(
+                f"port {number} of {HOST}, meant for {user}, is taken: stop what listens there "
+                f"(another `optrade up`?), or choose another one with {other}."
+            )
+
+
 def run_up(settings: Settings, console: Console, port: int, session: Session | None) -> int:
-    """Keep a market running until Ctrl-C; the exit code."""
+    """Keep a market running until Ctrl-C; the exit code.
+
+    Raises `ValueError` when a port it needs is taken, before anything is started.
+    """
+    refuse_taken_ports(settings, port, broker=session is not None)
     console.print(f"Dagster's web UI: [bold]http://{HOST}:{port}[/] (Ctrl-C stops everything)")
     if session is not None:
         console.print(
