@@ -31,7 +31,9 @@ class Seen:
 
     `silent`: tokens that now stand still, each since when. `moved`: silent ones that moved again,
     each when. `ahead_seconds`: how far arrival is from the exchange's stamp, the median over
-    frames; None where no frame has a stamp. Stamps have whole seconds: half a second is nothing.
+    frames that brought news; None where none did. What a connection begins with carries the
+    stamps of the last trades, which may be those of the session before: no news, and nothing
+    about clocks. Stamps have whole seconds: half a second is nothing.
     """
 
     silent: list[tuple[int, int]]
@@ -91,10 +93,17 @@ class Watch:
                 )
                 .filter(pl.col("instrument_token").is_in(self._known.implode()))
             )
-            by_frame = ticks.group_by("received_at").agg(pl.col("exchange_at").max())
-            lags += (by_frame["received_at"] - by_frame["exchange_at"]).to_list()
+            lags += self._lags(ticks)
             moved += self._moved(ticks)
         return Seen(self._stand_still(), moved, median(lags) / 1_000_000 if lags else None)
+
+    def _lags(self, ticks: pl.DataFrame) -> list[int]:
+        """Arrival less the newest stamp, of each frame in which some instrument's stamp moved."""
+        token, stamp = pl.col("instrument_token"), pl.col("exchange_at")
+        known = token.replace_strict(self._last, default=None, return_dtype=pl.Int64)
+        news = ticks.filter(stamp > pl.coalesce(stamp.shift(1).over(token), known))
+        by_frame = news.group_by("received_at").agg(stamp.max())
+        return (by_frame["received_at"] - by_frame["exchange_at"]).to_list()
 
     def _moved(self, ticks: pl.DataFrame) -> Iterator[tuple[int, int]]:
         """Remember the stamps; gives silent instruments that moved."""

@@ -144,6 +144,13 @@ def test_clocks_are_compared(look) -> None:
     assert look([]).ahead_seconds is None
 
 
+def test_stamps_of_the_session_before_say_nothing_of_clocks(look) -> None:
+    friday = T0 - timedelta(days=3)
+    early = [(T0 - timedelta(minutes=1, seconds=-s), [(FUTURE, friday)]) for s in range(5)]
+    assert look(early).ahead_seconds is None
+    assert look(minute(0)).ahead_seconds == pytest.approx(0.4)
+
+
 def test_large_segments_are_read_in_pieces(look, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "_CHUNK_BYTES", 1)
     token = min(NEAR)
