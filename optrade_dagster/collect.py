@@ -82,15 +82,8 @@ def report(entry: Entry) -> None:
     event = entry["event"]
     told = {name: entry[name] for name in entry if name not in ("at", "event", "instrument_tokens")}
     level = LEVELS.get(event, "info")
-    if event == "clock_skew":
-        ahead = entry["seconds"]
-        level = level if entry["skewed"] else "info"
-        told["advice"] = (
-            f"This machine's clock is {abs(ahead):g} s {'ahead of' if ahead > 0 else 'behind'} the "
-            "exchange's. Let it be set over the network (NTP); ticks keep both times."
-            if entry["skewed"]
-            else "The clocks agree again."
-        )
+    if event == "clock_skew" and not entry["skewed"]:
+        level, told["advice"] = "info", "The clocks agree again."
     elif event == "token_expired":
         told["advice"] = "Run `optrade login`; the collector goes on by itself."
     getattr(get_logger(COMPONENT), level)(event.replace("_", " "), **told)
