@@ -16,6 +16,7 @@ from pydantic import PrivateAttr
 from assets.partitions import dates_of
 from optrade.calendar import TradingCalendar
 from optrade.quality import Inputs, evaluate, rules_for
+from optrade.quality.causes import cause_of
 from optrade.tables import Column, Table
 from resources.lake_io import DATE_BY_DATE, Produced
 from resources.logs import get_logger
@@ -68,16 +69,29 @@ class Reads:
         )
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why rows were not stored: in words, and the class of cause (`optrade.quality.causes`)."""
+
+    cause: str
+    text: str
+
+
+def in_words(refused: Mapping[date, Refusal]) -> str:
+    """What was refused, a line each."""
+    return "\n".join(refusal.text for refusal in refused.values())
+
+
 class Refusals(dg.ConfigurableResource):  # type: ignore[type-arg]
     """What this run refused to store, handed from the steps that refuse to those that check."""
 
-    _refused: dict[str, dict[date, str]] = PrivateAttr(default_factory=dict)
+    _refused: dict[str, dict[date, Refusal]] = PrivateAttr(default_factory=dict)
 
-    def add(self, table: Table, refused: Mapping[date, str]) -> None:
+    def add(self, table: Table, refused: Mapping[date, Refusal]) -> None:
         """Remember dates of a table that were refused, and why."""
         self._refused.setdefault(table.full_name, {}).update(refused)
 
-    def of(self, table: Table) -> Mapping[date, str]:
+    def of(self, table: Table) -> Mapping[date, Refusal]:
         """The dates of a table that this run refused."""
         return self._refused.get(table.full_name, {})
 
@@ -180,7 +194,7 @@ def build_asset(graph: Graph, recipe: Recipe) -> dg.AssetsDefinition:
 
 def gate(
     table: Table, rows: pl.DataFrame, calendar: TradingCalendar
-) -> tuple[pl.DataFrame, dict[date, str]]:
+) -> tuple[pl.DataFrame, dict[date, Refusal]]:
     """Hold rows against the table's blocking rules before anything is stored.
 
     Returns the rows of the dates that pass, and what is wrong with each date that does not.
@@ -189,35 +203,35 @@ def gate(
     if not dates:
         return rows, {}
     inputs = Inputs({table.full_name: rows}, calendar.sessions(min(dates), max(dates)))
-    refused: dict[date, str] = {}
+    refused: dict[date, Refusal] = {}
     for rule in rules_for(table.full_name):
         if not rule.blocking or rule.needs or rule.looks_back:
             continue
         failed = evaluate(rule, inputs, dates).filter(~pl.col("passed"))
         for row in failed.iter_rows(named=True):
-            refused.setdefault(
-                row["trade_date"],
+            text = (
                 f"{table.full_name} {row['trade_date']}: rule {rule.name} found {row['detail']}: "
-                f"{row['sample']}. {rule.remedy}",
+                f"{row['sample']}. {rule.remedy}"
             )
+            refused.setdefault(row["trade_date"], Refusal(cause_of(rule), text))
     return rows.filter(~pl.col("trade_date").is_in(list(refused))), refused
 
 
 def report_refusals(
-    context: dg.AssetExecutionContext, table: Table, refused: Mapping[date, str]
+    context: dg.AssetExecutionContext, table: Table, refused: Mapping[date, Refusal]
 ) -> None:
     """Log refused dates and hand them to the table's `contract` check, which fails the run.
 
     The other tables and dates of the run go on. A run launched without that check fails here.
     """
-    for day, text in refused.items():
-        context.log.error(text)
-        _LOG.error("refused", table=table.full_name, trade_date=day, reason=text)
+    for day, refusal in refused.items():
+        context.log.error(refusal.text)
+        _LOG.error("refused", table=table.full_name, trade_date=day, reason=refusal.text)
     context.resources.refusals.add(table, refused)
     checks = context.run.asset_check_selection
     guard = dg.AssetCheckKey(dg.AssetKey(table.asset_path), CONTRACT)
     if refused and checks is not None and guard not in checks:
-        raise dg.Failure(description="\n".join(refused.values()))
+        raise dg.Failure(description=in_words(refused))
 
 
 def notes_of(rows: pl.DataFrame, notes: Notes | None) -> dict[date, dict[str, Any]]:

@@ -24,8 +24,9 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
 
-from assets.building import CONTRACT, Graph
+from assets.building import CONTRACT, Graph, Refusal, in_words
 from assets.partitions import dates_of
+from assets.quality import record_now, recorded_at_the_end, results_of
 from optrade.quality import Inputs, Rule, evaluate, rules_for
 from optrade.tables import TABLES, Table
 from resources.lake_io import LakeResource
@@ -89,7 +90,7 @@ def build_checks(graph: Graph, table: Table) -> dg.AssetChecksDefinition:
         name=f"{table.group}__{table.name}__checks",
         specs=[check_spec(graph, key, kind, grouped[kind.name]) for kind in kinds],
         can_subset=True,
-        required_resource_keys={"lake", "refusals"},
+        required_resource_keys={"lake", "refusals", "verdicts"},
     )
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[CheckEvent]:
         dates = dates_of(context.partition_keys)
@@ -100,16 +101,18 @@ def build_checks(graph: Graph, table: Table) -> dg.AssetChecksDefinition:
         inputs = read_inputs(context.resources.lake, graph, table, rules, dates)
         ranged = not context.has_partition_key
         targets = _targets(context, key, dates) if ranged else {}
+        rows: list[dict[str, Any]] = []
         for kind in chosen:
             verdicts = judge(grouped[kind.name], inputs, dates)
             broken = refused if kind is GUARD else {}
+            rows += results_of(table, kind.name, verdicts, broken, context.run.run_id)
             if ranged:
                 yield from by_date(key, kind, verdicts, dates, broken, targets)
             yield from summary(key, kind, verdicts, broken, ranged=ranged)
+        record_now(context, rows, ends_later=recorded_at_the_end(context.run))
         if refused:
             raise dg.Failure(
-                description=f"{len(refused)} of {len(dates)} {REFUSED}:\n"
-                + "\n".join(refused.values())
+                description=f"{len(refused)} of {len(dates)} {REFUSED}:\n{in_words(refused)}"
             )
 
     return checks
@@ -178,7 +181,7 @@ def by_date(
     kind: Kind,
     verdicts: Sequence[Verdict],
     dates: Sequence[date],
-    refused: Mapping[date, str],
+    refused: Mapping[date, Refusal],
     targets: Mapping[date, Target],
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """One evaluation per date that has rows or was refused; of other dates nothing is said."""
@@ -194,7 +197,9 @@ def by_date(
                 partition=day.isoformat(),
                 target_materialization_data=targets.get(day),
                 severity=kind.severity,
-                **_said(rows, refused.get(day), numbers=True),
+                **_said(
+                    rows, in_words({day: refused[day]}) if day in refused else None, numbers=True
+                ),
             )
 
 
@@ -202,7 +207,7 @@ def summary(
     key: dg.AssetKey,
     kind: Kind,
     verdicts: Sequence[Verdict],
-    refused: Mapping[date, str],
+    refused: Mapping[date, Refusal],
     *,
     ranged: bool,
 ) -> Iterator[dg.AssetCheckResult]:
@@ -212,7 +217,7 @@ def summary(
     the UI would plot them among those of single dates.
     """
     if refused or verdicts:
-        refusal = "\n".join(refused.values()) or None
+        refusal = in_words(refused) or None
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name=kind.name,

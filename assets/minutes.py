@@ -16,11 +16,20 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.building import CONTRACT, OWNER, Graph, asset_spec_arguments, report_refusals
+from assets.building import (
+    CONTRACT,
+    OWNER,
+    Graph,
+    Refusal,
+    asset_spec_arguments,
+    report_refusals,
+)
 from assets.checks import CheckEvent, Verdict, check_spec, judge, kinds_of, rules_by_kind, summary
 from assets.minute_work import Batch, DayWork, Frames, Maths
 from assets.partitions import dates_of
+from assets.quality import record_now, results_of
 from optrade.quality import Inputs
+from optrade.quality.causes import cause_of
 from optrade.tables import Table
 from optrade.tables.analytics import (
     CHAIN_METRICS_MINUTE,
@@ -55,6 +64,8 @@ LINEAGE: tuple[tuple[Table, tuple[Table, ...]], ...] = (
 )
 """Each table of the lane and what it is made from."""
 MINUTE_TABLES = tuple(table for table, _ in LINEAGE)
+_WHOLE = (INSTRUMENTS, TICK_SEGMENTS, TICK_GAPS)
+"""Tables that a run holds all rows of the day of."""
 
 
 KITE_SESSION = dg.AssetKey(["raw", "kite_session"])
@@ -101,7 +112,7 @@ def build_minutes(graph: Graph, maths: Maths) -> dg.AssetsDefinition:
         ],
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
-        required_resource_keys={"lake", "recordings", "refusals"},
+        required_resource_keys={"lake", "recordings", "refusals", "verdicts"},
         pool="minutes",
     )
     def minutes(context: dg.AssetExecutionContext, config: MinuteConfig) -> Iterator[Any]:
@@ -124,8 +135,9 @@ class Done:
     chosen: Sequence[Table]
     results: dict[str, SliceResult] = field(default_factory=dict)
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, Refusal] = field(default_factory=dict)
     last: Frames = field(default_factory=dict)
+    minutes: Sequence[datetime] = ()
     guarded: dict[str, list[Verdict]] = field(default_factory=dict)
 
     def guard(self, table: Table, frame: pl.DataFrame) -> str | None:
@@ -146,13 +158,26 @@ class Done:
         """Whether rows break a blocking rule; if so, the run will fail and say which."""
         text = self.guard(table, frame)
         if text:
-            self.refuse(table, text)
+            failed = (v["rule"] for v in self.guarded[table.full_name] if v["passed"] is False)
+            self.refuse(table, Refusal(cause_of(next(failed)), text))
         return text is not None
 
-    def refuse(self, table: Table, text: str) -> None:
+    def refuse(self, table: Table, refusal: Refusal) -> None:
         """Remember why rows of a table were not stored; the run will fail with it."""
         told = self.refused.get(table.full_name)
-        self.refused[table.full_name] = f"{told}\n{text}" if told else text
+        text = f"{told.text}\n{refusal.text}" if told else refusal.text
+        self.refused[table.full_name] = replace(refusal, text=text)
+
+    def refused_of(self, table: Table) -> dict[date, Refusal]:
+        """The day and why rows of a table were refused; nothing where none were."""
+        refusal = self.refused.get(table.full_name)
+        return {self.day: refusal} if refusal else {}
+
+    def scope(self, table: Table) -> str | None:
+        """The minutes whose rows of a table were judged last; None where it was the whole day."""
+        if not self.minutes or table in _WHOLE:
+            return None
+        return f"{self.minutes[0]:%H:%M} to {self.minutes[-1]:%H:%M}"
 
     def bad_minutes(self, table: Table, frame: pl.DataFrame) -> set[datetime]:
         """The minutes whose rows break a blocking rule by themselves; else all, if any do."""
@@ -187,8 +212,9 @@ def _commit(context: dg.AssetExecutionContext, done: Done, batch: Batch) -> None
     """Hold a batch against the blocking rules, then commit what stands in one transaction."""
     lake: LakeResource = context.resources.lake
     slices = _slices(done, batch)
+    done.minutes = batch.minutes or done.minutes
     for text in batch.refusals:
-        done.refuse(TICKS, text)
+        done.refuse(TICKS, Refusal("segment_refused", text))
     commit = lake.commit(
         slices,
         run_id=context.run.run_id,
@@ -241,19 +267,20 @@ def _without(frame: pl.DataFrame, minutes: Collection[datetime]) -> pl.DataFrame
 def _outputs(context: dg.AssetExecutionContext, done: Done) -> Iterator[Any]:
     for table in done.chosen:
         name = table.full_name
-        refusal = done.refused.get(name)
-        report_refusals(context, table, {done.day: refusal} if refusal else {})
+        report_refusals(context, table, done.refused_of(table))
         if result := done.results.get(name):
             yield dg.Output(
                 Committed(table, {done.day: result}, {done.day: done.notes.get(name, {})}),
                 output_name=_key(table).to_python_identifier(),
                 metadata=DATE_BY_DATE,
             )
-    yield from _verdicts(done, context.selected_asset_check_keys)
+    yield from _verdicts(context, done)
 
 
-def _verdicts(done: Done, selected: Collection[dg.AssetCheckKey]) -> Iterator[CheckEvent]:
-    """The rules' verdicts on what this run brought, table by table."""
+def _verdicts(context: dg.AssetExecutionContext, done: Done) -> Iterator[CheckEvent]:
+    """The rules' verdicts on what this run brought, table by table; recorded."""
+    selected, run_id = context.selected_asset_check_keys, context.run.run_id
+    judged: list[dict[str, Any]] = []
     frames: Mapping[str, pl.DataFrame] = done.last
     inputs = Inputs(dict(frames), [done.day])
     for table in MINUTE_TABLES:
@@ -268,9 +295,9 @@ def _verdicts(done: Done, selected: Collection[dg.AssetCheckKey]) -> Iterator[Ch
             else:
                 rules = [r for r in grouped[kind.name] if set(r.needs) <= set(frames)]
                 verdicts = judge(rules, inputs, [done.day]) if table.full_name in frames else []
-            refusal = done.refused.get(table.full_name) if kind.name == CONTRACT else None
-            yield from summary(
-                _key(table), kind, verdicts, {done.day: refusal} if refusal else {}, ranged=False
-            )
+            refused = done.refused_of(table) if kind.name == CONTRACT else {}
+            judged += results_of(table, kind.name, verdicts, refused, run_id, done.scope(table))
+            yield from summary(_key(table), kind, verdicts, refused, ranged=False)
+    record_now(context, judged, ends_later=False)
     if done.refused:
-        raise dg.Failure(description="\n".join(done.refused.values()))
+        raise dg.Failure(description="\n".join(r.text for r in done.refused.values()))

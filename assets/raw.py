@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.building import Graph, asset_spec_arguments, gate, report_refusals
+from assets.building import Graph, Refusal, asset_spec_arguments, gate, report_refusals
 from assets.partitions import dates_of
 from optrade.errors import InputRefused
 from optrade.formats import market_activity, parse
@@ -152,6 +152,11 @@ def _source_row(
     }
 
 
+def _refusal(error: InputRefused | KeptFileDamaged) -> Refusal:
+    damaged = isinstance(error, KeptFileDamaged)
+    return Refusal("file_damaged" if damaged else "file_unreadable", str(error))
+
+
 @dataclass
 class Load:
     """Kept files on their way into tables; a file that is refused takes only its date with it."""
@@ -160,7 +165,7 @@ class Load:
     lake: Lake
     files: dict[tuple[date, str], Row] = field(default_factory=dict)
     before: dict[tuple[date, str], Row] = field(default_factory=dict)
-    refused: dict[str, dict[date, str]] = field(default_factory=dict)
+    refused: dict[str, dict[date, Refusal]] = field(default_factory=dict)
 
     def fetch(self, resource: ArchiveResource, dates: Sequence[date]) -> None:
         """Ask the archive for every file of the dates and keep what comes.
@@ -184,7 +189,8 @@ class Load:
                 day, kind = at
                 if answer.status == "blocked" and not is_optional(kind):
                     table = FILE_TABLES[kind].full_name
-                    self.refused.setdefault(table, {})[day] = f"{answer.url}: {answer.detail}"
+                    refusal = Refusal("file_withheld", f"{answer.url}: {answer.detail}")
+                    self.refused.setdefault(table, {})[day] = refusal
 
     def table(self, kind: str) -> Slice:
         """Every accepted date of one kind, as a slice of its table."""
@@ -196,8 +202,8 @@ class Load:
             frames = [frame for frame in parsed if frame is not None]
         rows = pl.concat(frames) if frames else table.empty()
         accepted, refused = gate(table, rows, self.graph.calendar)
-        for day, text in refused.items():
-            self._refuse(kind, day, text)
+        for day, refusal in refused.items():
+            self._refuse(kind, day, refusal)
         return Slice(table, tuple(sorted(accepted["trade_date"].unique())), accepted)
 
     def _parsed(self, kind: str, day: date) -> pl.DataFrame | None:
@@ -207,7 +213,7 @@ class Load:
         try:
             frame = self._parse(row)
         except (InputRefused, KeptFileDamaged) as refusal:
-            self._refuse(kind, day, str(refusal))
+            self._refuse(kind, day, _refusal(refusal))
             return None
         return self._completed(frame, day) if kind == "fo_bhavcopy" else frame
 
@@ -227,7 +233,7 @@ class Load:
         try:
             activity = self._parse(row)
         except (InputRefused, KeptFileDamaged) as refusal:
-            self._refuse("fo_market_activity", day, str(refusal))
+            self._refuse("fo_market_activity", day, _refusal(refusal))
             return bhavcopy
         lots = market_activity.lot_sizes(activity).rename({"lot_size": "_lot"})
         completed = market_activity.with_premium_turnover(bhavcopy, activity)
@@ -237,9 +243,9 @@ class Load:
             ).with_columns(lot_size=pl.coalesce("lot_size", "_lot"))
         )
 
-    def _refuse(self, kind: str, day: date, text: str) -> None:
-        table = FILE_TABLES.get(kind, SOURCE_FILES)
-        self.refused.setdefault(table.full_name, {})[day] = text
+    def _refuse(self, kind: str, day: date, refusal: Refusal) -> None:
+        table, text = FILE_TABLES.get(kind, SOURCE_FILES), refusal.text
+        self.refused.setdefault(table.full_name, {})[day] = refusal
         before = self.before.get((day, kind))
         if (
             before

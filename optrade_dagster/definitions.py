@@ -23,6 +23,7 @@ from assets.minute_work import Maths
 from assets.minutes import build_minutes, kite_session
 from assets.partitions import horizon, trading_days
 from assets.premium import build_overlay
+from assets.quality import Verdicts, build_record
 from assets.raw import FILE_TABLES, build_raw
 from optrade.calendar import TradingCalendar, load_calendar
 from optrade.tables import IST, Table
@@ -98,6 +99,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "archive": ArchiveResource(**nse),
         "recordings": Recordings(home=str(settings.market_home), root=str(settings.spool_root)),
         "refusals": Refusals(),
+        "verdicts": Verdicts(),
     }
 
 
@@ -131,6 +133,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             *(build_asset(graph, recipe) for recipe in recipes),
             build_minutes(graph, maths),
             build_overlay(graph),
+            build_record(graph),
             kite_session(graph),
         ],
         asset_checks=[build_checks(graph, table) for table in tables],

@@ -12,6 +12,7 @@ did it and why. Readers keep the snapshot they began with and never wait.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -186,19 +187,23 @@ class Lake:
         Raises `SliceRefused` for a frame that breaks its table's contract, `LakeError` when the
         writer lock cannot be had or the disk refuses: the old rows then stand.
         """
-        names = [part.table.full_name for part in slices]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        given = Counter((part.table.full_name, day) for part in slices for day in set(part.dates))
+        if twice := sorted({name for (name, _), times in given.items() if times > 1}):
             raise SliceRefused(
-                f"{', '.join(twice)}: found more than one slice in a commit; expected one, whose "
-                "frame holds the rows of all its dates. Join them."
+                f"{', '.join(twice)}: found a date in more than one slice of a commit; expected "
+                "one, whose frame holds all its rows. Join them."
             )
         parts = [(part, self._encode(part)) for part in slices]
         with self.writer_lock(), self.cursor() as cursor:
             plans = [self._plan(cursor, *part) for part in parts]
             if changes := [plan for plan in plans if plan.changes]:
-                message = f"replace {', '.join(plan.table.full_name for plan in changes)}"
+                names = dict.fromkeys(plan.table.full_name for plan in changes)
+                message = f"replace {', '.join(names)}"
                 self.publish(cursor, changes, author, message, provenance)
-        return CommitResult({p.table.full_name: p.results() for p in plans}, changed=bool(changes))
+        results: dict[str, dict[date, SliceResult]] = {}
+        for plan in plans:
+            results.setdefault(plan.table.full_name, {}).update(plan.results())
+        return CommitResult(results, changed=bool(changes))
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -257,7 +262,10 @@ class Lake:
         raising. Files written for a commit that did not come about are removed; those a crash
         leaves are orphans (see `lake_upkeep`).
         """
-        extra = {**provenance, "slices": {p.table.full_name: p.story() for p in plans}}
+        told: dict[str, dict[str, Any]] = {}
+        for plan in plans:
+            told.setdefault(plan.table.full_name, {}).update(plan.story())
+        extra = {**provenance, "slices": told}
         closed = False
         try:
             self._put_all(plans)

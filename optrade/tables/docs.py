@@ -52,6 +52,9 @@ MADE_BY = {
     "analytics.sentiment": "optrade/signals/sentiment.py",
     "analytics.scorecard": "optrade/signals/scorecard.py",
     "quality.tick_gaps": "resources/journal.py",
+    "quality.check_results": "assets/quality.py",
+    "quality.incidents": "optrade/quality/incidents.py",
+    "quality.recoveries": "assets/quality.py",
 }
 """The module that makes a table's rows (of the bhavcopy, in the format in use today)."""
 

@@ -145,9 +145,11 @@ def test_a_bad_frame_is_refused_and_nothing_changes(lake, rows, spoil, message):
     assert data_files(lake) == files
 
 
-def test_two_slices_of_one_table_are_refused(lake, rows):
-    with pytest.raises(SliceRefused, match="more than one slice"):
-        commit(lake, Slice(OI, (D1,), rows(OI, [D1])), Slice(OI, (D2,), rows(OI, [D2])))
+def test_two_slices_of_one_date_are_refused(lake, rows):
+    with pytest.raises(SliceRefused, match="a date in more than one slice"):
+        commit(lake, Slice(OI, (D1, D2), rows(OI, [D1, D2])), Slice(OI, (D2,), rows(OI, [D2])))
+    commit(lake, Slice(OI, (D1,), rows(OI, [D1])), Slice(OI, (D2,), rows(OI, [D2])))
+    assert lake.read(OI, [D1, D2]).height == rows(OI, [D1, D2]).height
 
 
 def test_columns_in_another_order_are_put_in_order(lake, rows):

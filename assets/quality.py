@@ -1,0 +1,273 @@
+"""The `quality` group's memory: every evaluation, the incidents that follow, what healing did.
+
+Belongs here: what a run judged, written when it ends, and the step that does so. Does not belong
+here: judging (see `checks`), how incidents follow from judgements (`optrade.quality.incidents`),
+asking for healing (see `optrade_dagster`).
+
+The step has no dependencies and the lowest priority: it comes last and also when others failed or
+were skipped. A run without it, of some tables only, records after each check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from pydantic import PrivateAttr
+
+from assets.building import Graph, Refusal, asset_spec_arguments
+from assets.partitions import dates_of
+from optrade.quality.causes import cause_of
+from optrade.quality.incidents import follow, of_checks, of_gaps
+from optrade.quality.rules import Rule
+from optrade.tables import Table
+from optrade.tables.quality import CHECK_RESULTS, INCIDENTS, RECOVERIES, TICK_GAPS
+from resources.lake import CommitResult, Slice
+from resources.lake_io import DATE_BY_DATE, Committed, LakeResource
+
+CODE_VERSION = "1"
+ACCEPTED = "accepted"
+"""What stands for a rule where rows were refused or stored."""
+LAST = {"dagster/priority": "-100"}
+RECORD_TABLES = (CHECK_RESULTS, INCIDENTS, RECOVERIES)
+HEALS_TAG, ATTEMPT_TAG = "optrade/heals", "optrade/attempt"
+ACTION_TAG, TRIED_TAG = "optrade/action", "optrade/tried-with"
+Verdict = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A try at healing: the incidents, what is tried, with what, and in which run."""
+
+    incidents: tuple[str, ...]
+    number: int
+    action: str
+    tried_with: str
+    run_id: str
+    started_at: datetime | None = None
+    broke_down: str | None = None
+    """Why the run ended before it could judge anything."""
+
+    @classmethod
+    def of_run(cls, run: dg.DagsterRun) -> Attempt | None:
+        """The attempt that a run is, by its tags."""
+        if HEALS_TAG not in run.tags:
+            return None
+        return cls(
+            tuple(run.tags[HEALS_TAG].split(",")),
+            int(run.tags[ATTEMPT_TAG]),
+            run.tags[ACTION_TAG],
+            run.tags[TRIED_TAG],
+            run.run_id,
+        )
+
+
+class Verdicts(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """What this run has judged and not recorded yet."""
+
+    _rows: list[dict[str, Any]] = PrivateAttr(default_factory=list)
+
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Keep rows of `quality.check_results` for the end of the run."""
+        self._rows.extend(rows)
+
+    def take(self) -> pl.DataFrame:
+        """All of them, once."""
+        rows, self._rows = self._rows, []
+        return CHECK_RESULTS.conform(pl.DataFrame(rows, schema=CHECK_RESULTS.schema))
+
+
+def results_of(
+    table: Table,
+    check_name: str,
+    verdicts: Sequence[Verdict],
+    refused: Mapping[date, Refusal],
+    run_id: str,
+    scope: str | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of `quality.check_results` from one check's verdicts.
+
+    The check `contract` also says of each date whether its rows were stored. `scope` names the
+    minutes that were judged, where it was not the whole date.
+    """
+    told = {
+        "table_name": table.full_name,
+        "check_name": check_name,
+        "run_id": run_id,
+        "evaluated_at": datetime.now(UTC),
+        "scope": scope,
+    }
+    rows = [_row(told, verdict, verdict["rule"]) for verdict in verdicts]
+    if check_name == "contract":
+        days = {verdict["trade_date"] for verdict in verdicts} | set(refused)
+        rows += [_accepted(told, day, refused.get(day)) for day in sorted(days)]
+    return rows
+
+
+def _row(told: Mapping[str, Any], verdict: Verdict, rule: Rule) -> dict[str, Any]:
+    names = ("trade_date", "passed", "checked", "found", "threshold", "detail", "sample")
+    return {
+        **told,
+        **{name: verdict[name] for name in names},
+        "rule": rule.name,
+        "severity": rule.severity,
+        "cause": cause_of(rule) if verdict["passed"] is False else None,
+    }
+
+
+def _accepted(told: Mapping[str, Any], day: date, refusal: Refusal | None) -> dict[str, Any]:
+    return {
+        **told,
+        "trade_date": day,
+        "rule": ACCEPTED,
+        "severity": "ERROR",
+        "passed": refusal is None,
+        "checked": 1,
+        "found": float(refusal is not None),
+        "threshold": 0.0,
+        "detail": refusal.text if refusal else None,
+        "sample": None,
+        "cause": refusal.cause if refusal else None,
+    }
+
+
+def record(
+    lake: LakeResource,
+    results: pl.DataFrame,
+    dates: Collection[date],
+    run_id: str,
+    attempt: Attempt | None = None,
+    more: pl.DataFrame | None = None,
+) -> CommitResult:
+    """Store what was judged, and the incidents and recoveries that follow, in one commit.
+
+    `dates` are those whose holes are looked at. `more`: judgements beside those of rules and
+    holes (frame of `incidents.JUDGED`).
+    """
+    now = datetime.now(UTC)
+    gaps = of_gaps(lake.read(TICK_GAPS, sorted(dates)))
+    others = [] if more is None else [more]
+    judged = pl.concat([of_checks(results), gaps, *others])
+    days = sorted({*dates, *judged["trade_date"]})
+    known, tried = lake.read(INCIDENTS, days), lake.read(RECOVERIES, days)
+    followed = follow(known, judged, tried, now)
+    if attempt is not None:
+        tried = pl.concat([tried, _attempted(attempt, followed, judged, now)])
+        followed = follow(known, judged, tried, now)
+    slices = [
+        Slice(CHECK_RESULTS, (day,), rows, parts=(run_id,))
+        for (day,), rows in results.partition_by("trade_date", as_dict=True).items()
+        if isinstance(day, date)
+    ]
+    for table, frame in ((INCIDENTS, followed), (RECOVERIES, tried)):
+        held = tuple(sorted(frame["trade_date"].unique()))
+        if held:
+            slices.append(Slice(table, held, table.conform(frame)))
+    versions = {table.full_name: CODE_VERSION for table in RECORD_TABLES}
+    return lake.commit(slices, run_id=run_id, code_versions=versions)
+
+
+def _attempted(
+    attempt: Attempt, followed: pl.DataFrame, judged: pl.DataFrame, now: datetime
+) -> pl.DataFrame:
+    """The rows of `quality.recoveries` that an attempt leaves."""
+    key = ["trade_date", "table_name", "subject"]
+    meant = followed.filter(pl.col("incident_id").is_in(attempt.incidents)).join(
+        judged.select(*key, "found", told="evidence"), on=key, how="left"
+    )
+    healed = pl.when(pl.col("status") == "closed").then(pl.lit("healed"))
+    broke = pl.lit(attempt.broke_down, pl.String())
+    return RECOVERIES.conform(
+        meant.with_columns(
+            attempt=pl.lit(attempt.number),
+            action=pl.lit(attempt.action),
+            tried_with=pl.lit(attempt.tried_with),
+            run_id=pl.lit(attempt.run_id),
+            started_at=pl.lit(attempt.started_at).cast(RECOVERIES.schema["started_at"]),
+            ended_at=pl.lit(now).cast(RECOVERIES.schema["ended_at"]),
+            outcome=pl.when(broke.is_not_null())
+            .then(pl.lit("failed"))
+            .otherwise(healed.otherwise(pl.lit("not_healed"))),
+            found_after="found",
+            detail=pl.coalesce(broke, "told"),
+        )
+    )
+
+
+def build_record(graph: Graph) -> dg.AssetsDefinition:
+    """The step that ends a run of the close lane."""
+
+    @dg.multi_asset(
+        name="record",
+        specs=[
+            dg.AssetSpec(
+                _key(table),
+                deps=[] if table is CHECK_RESULTS else [_key(CHECK_RESULTS)],
+                skippable=True,
+                partitions_def=graph.partitions,
+                **asset_spec_arguments(graph, table, CODE_VERSION),
+            ).with_io_manager_key("lake_io")
+            for table in RECORD_TABLES
+        ],
+        backfill_policy=graph.backfill_policy,
+        required_resource_keys={"lake", "verdicts"},
+        op_tags=LAST,
+    )
+    def step(context: dg.AssetExecutionContext) -> Iterator[dg.Output[Committed]]:
+        results = context.resources.verdicts.take()
+        days = dates_of(context.partition_keys)
+        commit = record(
+            context.resources.lake, results, days, context.run.run_id, Attempt.of_run(context.run)
+        )
+        notes = _notes(results, context.resources.lake.read(INCIDENTS, days))
+        for table in RECORD_TABLES:
+            results_of_table = commit.slices.get(table.full_name, {})
+            yield dg.Output(
+                Committed(table, results_of_table, notes.get(table.full_name, {})),
+                output_name=_key(table).to_python_identifier(),
+                metadata=DATE_BY_DATE,
+            )
+
+    return step
+
+
+def record_now(
+    context: dg.AssetCheckExecutionContext | dg.AssetExecutionContext,
+    rows: Sequence[dict[str, Any]],
+    *,
+    ends_later: bool,
+) -> None:
+    """Keep what a check judged for the step that ends the run; record it now where none does."""
+    if ends_later:
+        context.resources.verdicts.add(rows)
+        return
+    results = CHECK_RESULTS.conform(pl.DataFrame(rows, schema=CHECK_RESULTS.schema))
+    days = dates_of(context.partition_keys)
+    record(context.resources.lake, results, days, context.run.run_id, Attempt.of_run(context.run))
+
+
+def recorded_at_the_end(run: dg.DagsterRun) -> bool:
+    """Whether the run has the step that records; a run of some tables only has not."""
+    return run.asset_selection is None or _key(CHECK_RESULTS) in run.asset_selection
+
+
+def _notes(results: pl.DataFrame, incidents: pl.DataFrame) -> dict[str, dict[date, dict[str, int]]]:
+    """Numbers of each date that the UI plots."""
+    judged = results.group_by("trade_date").agg(
+        rules_judged=pl.col("passed").count(), rules_failed=(~pl.col("passed")).sum()
+    )
+    standing = incidents.group_by("trade_date").agg(
+        incidents=pl.len(), standing=(pl.col("status") != "closed").sum()
+    )
+    return {
+        table.full_name: {row.pop("trade_date"): row for row in frame.iter_rows(named=True)}
+        for table, frame in ((CHECK_RESULTS, judged), (INCIDENTS, standing))
+    }
+
+
+def _key(table: Table) -> dg.AssetKey:
+    return dg.AssetKey(table.asset_path)

@@ -1,0 +1,176 @@
+"""Incidents: opened by findings, followed, closed when the same is judged again and found well.
+
+Belongs here: findings of rules, holes and runs in one shape, and how the incidents of a date
+follow from them. Does not belong here: classes of cause (see `causes`), storing incidents,
+carrying out what they suggest.
+
+A finding and a judgement are told apart by table, date and subject. What was not judged again
+leaves its incident as it is: silence is not health.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Any, Final
+
+import polars as pl
+
+from optrade.quality.causes import CAUSES, OF_GAP, component_of
+from optrade.tables import TIMESTAMP
+from optrade.tables.quality import INCIDENTS
+
+MOST_ATTEMPTS: Final = 3
+"""So often something is tried without a person, then one is asked for."""
+_KEY: Final = ("trade_date", "table_name", "subject")
+JUDGED: Final = {
+    "trade_date": pl.Date(),
+    "table_name": pl.String(),
+    "subject": pl.String(),
+    "well": pl.Boolean(),
+    "severity": pl.String(),
+    "cause": pl.String(),
+    "evidence": pl.String(),
+    "instruments": pl.String(),
+    "found": pl.Float64(),
+    "since": TIMESTAMP,
+}
+"""What was judged: `well` or not, and of what is not well the rest; `since` where it is known."""
+_ID_CHARS = 12
+
+
+def of_checks(results: pl.DataFrame) -> pl.DataFrame:
+    """Judgements in the newest evaluation of each rule on each date.
+
+    `results`: rows of `quality.check_results`. What judges nothing is passed over: a rule without
+    a verdict, and some minutes that pass, which do not speak for the rest of their day. Returns
+    frame[JUDGED].
+    """
+    rule = ["trade_date", "table_name", "rule"]
+    some_pass = pl.col("passed") & pl.col("scope").is_not_null()
+    newest = (
+        results.filter(pl.col("passed").is_not_null() & ~some_pass)
+        .sort("evaluated_at", "run_id")
+        .unique(rule, keep="last", maintain_order=True)
+    )
+    told = pl.concat_str("detail", "sample", separator=": ", ignore_nulls=True)
+    return newest.select(
+        "trade_date",
+        "table_name",
+        subject="rule",
+        well="passed",
+        severity="severity",
+        cause="cause",
+        evidence=told,
+        instruments=pl.lit(None, pl.String()),
+        found="found",
+        since=pl.lit(None, TIMESTAMP),
+    ).select(pl.col(name).cast(dtype) for name, dtype in JUDGED.items())
+
+
+def of_gaps(gaps: pl.DataFrame) -> pl.DataFrame:
+    """Judgements of a day's holes: one that is open or not filled is not well.
+
+    `gaps`: rows of `quality.tick_gaps`; a hole whose `healed_from` is set is well. Returns
+    frame[JUDGED]; `found` is the hole's length in seconds.
+    """
+    healed = (
+        pl.col("healed_from").is_not_null()
+        if "healed_from" in gaps.columns
+        else pl.lit(value=False)
+    )
+    seconds = (pl.col("ended_at") - pl.col("started_at")).dt.total_milliseconds() / 1000
+    until = pl.col("ended_at").dt.strftime("%H:%M:%S").fill_null("now")
+    told = pl.concat_str(
+        pl.col("started_at").dt.strftime("%H:%M:%S"),
+        pl.lit(" to "),
+        until,
+        pl.lit(", "),
+        pl.col("instruments").cast(pl.String()),
+        pl.lit(" instruments: "),
+        "cause",
+        pl.concat_str(pl.lit(": "), "detail", ignore_nulls=False).fill_null(""),
+    )
+    return gaps.select(
+        "trade_date",
+        table_name=pl.lit("quality.tick_gaps"),
+        subject="gap",
+        well=healed,
+        severity=pl.lit("ERROR"),
+        cause=pl.col("cause").replace_strict(OF_GAP, return_dtype=pl.String()),
+        evidence=told,
+        instruments="instrument_tokens",
+        found=seconds,
+        since="started_at",
+    ).select(pl.col(name).cast(dtype) for name, dtype in JUDGED.items())
+
+
+def follow(
+    known: pl.DataFrame, judged: pl.DataFrame, recoveries: pl.DataFrame, now: datetime
+) -> pl.DataFrame:
+    """The incidents of the judged dates, as they are from now on.
+
+    - `known`: rows of `quality.incidents` of those dates
+    - `judged`: frame[JUDGED], one row a table, date and subject
+    - `recoveries`: rows of `quality.recoveries` of those dates
+
+    What is not well and has no incident that stands gets one; one that stands keeps its beginning
+    and takes the newest evidence; one that is well is closed. Attempts are counted from the
+    recoveries, and `MOST_ATTEMPTS` of them escalate it.
+    """
+    over = pl.col("status") == "closed"
+    ended, standing = known.filter(over), known.filter(~over)
+    tried = recoveries.group_by("incident_id").agg(tries=pl.len().cast(pl.Int64()))
+    followed = (
+        standing.join(judged, on=_KEY, how="left", suffix="_now")
+        .join(tried, on="incident_id", how="left")
+        .with_columns(
+            attempts=pl.col("tries").fill_null(0),
+            evidence=pl.when(pl.col("well").eq(other=False))
+            .then("evidence_now")
+            .otherwise("evidence"),
+        )
+        .with_columns(
+            status=pl.when("well")
+            .then(pl.lit("closed"))
+            .when(pl.col("attempts") >= MOST_ATTEMPTS)
+            .then(pl.lit("escalated"))
+            .otherwise("status"),
+            closed_at=pl.when("well").then(pl.lit(now).cast(TIMESTAMP)),
+            found_after=pl.when("well").then("found"),
+        )
+    )
+    news = judged.filter(~pl.col("well")).join(standing, on=_KEY, how="anti")
+    opened = pl.DataFrame(
+        [_opened(row, now) for row in news.iter_rows(named=True)], INCIDENTS.schema
+    )
+    return INCIDENTS.conform(
+        pl.concat([ended, followed.select(INCIDENTS.schema), opened.select(INCIDENTS.schema)])
+    )
+
+
+def _opened(row: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """A new incident of a finding."""
+    cause = CAUSES[row["cause"]]
+    opened_at = row["since"] or now
+    name = f"{row['trade_date']}|{row['table_name']}|{row['subject']}|{opened_at.isoformat()}"
+    return {
+        "trade_date": row["trade_date"],
+        "incident_id": hashlib.sha256(name.encode()).hexdigest()[:_ID_CHARS],
+        "opened_at": opened_at,
+        "component": component_of(row["table_name"]),
+        "severity": row["severity"],
+        "cause": cause.name,
+        "table_name": row["table_name"],
+        "subject": row["subject"],
+        "evidence": row["evidence"] or cause.meaning,
+        "instruments": row["instruments"],
+        "suggestion": cause.suggestion,
+        "handling": "automatic" if cause.action else "manual",
+        "action": cause.action,
+        "attempts": 0,
+        "status": "open",
+        "closed_at": None,
+        "found_before": row["found"],
+        "found_after": None,
+    }
