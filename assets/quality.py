@@ -8,8 +8,6 @@ The step has no dependencies and the lowest priority: it comes last and also whe
 were skipped. A run without it, of some tables only, records after each check.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -25,7 +23,7 @@ from optrade.quality.causes import cause_of
 from optrade.quality.incidents import follow, of_checks, of_gaps
 from optrade.quality.rules import Rule
 from optrade.tables import Table
-from optrade.tables.quality import CHECK_RESULTS, INCIDENTS, RECOVERIES, TICK_GAPS
+from optrade.tables.quality import CHECK_RESULTS, INCIDENTS, RECORD, RECOVERIES, TICK_GAPS
 from resources.lake import CommitResult, Slice
 from resources.lake_io import DATE_BY_DATE, Committed, LakeResource
 
@@ -33,7 +31,6 @@ CODE_VERSION = "1"
 ACCEPTED = "accepted"
 """What stands for a rule where rows were refused or stored."""
 LAST = {"dagster/priority": "-100"}
-RECORD_TABLES = (CHECK_RESULTS, INCIDENTS, RECOVERIES)
 HEALS_TAG, ATTEMPT_TAG = "optrade/heals", "optrade/attempt"
 ACTION_TAG, TRIED_TAG = "optrade/action", "optrade/tried-with"
 Verdict = Mapping[str, Any]
@@ -53,7 +50,7 @@ class Attempt:
     """Why the run ended before it could judge anything."""
 
     @classmethod
-    def of_run(cls, run: dg.DagsterRun) -> Attempt | None:
+    def of_run(cls, run: dg.DagsterRun) -> "Attempt | None":
         """The attempt that a run is, by its tags."""
         if HEALS_TAG not in run.tags:
             return None
@@ -167,7 +164,7 @@ def record(
         held = tuple(sorted(frame["trade_date"].unique()))
         if held:
             slices.append(Slice(table, held, table.conform(frame)))
-    versions = {table.full_name: CODE_VERSION for table in RECORD_TABLES}
+    versions = {table.full_name: CODE_VERSION for table in RECORD}
     return lake.commit(slices, run_id=run_id, code_versions=versions)
 
 
@@ -211,7 +208,7 @@ def build_record(graph: Graph) -> dg.AssetsDefinition:
                 partitions_def=graph.partitions,
                 **asset_spec_arguments(graph, table, CODE_VERSION),
             ).with_io_manager_key("lake_io")
-            for table in RECORD_TABLES
+            for table in RECORD
         ],
         backfill_policy=graph.backfill_policy,
         required_resource_keys={"lake", "verdicts"},
@@ -224,7 +221,7 @@ def build_record(graph: Graph) -> dg.AssetsDefinition:
             context.resources.lake, results, days, context.run.run_id, Attempt.of_run(context.run)
         )
         notes = _notes(results, context.resources.lake.read(INCIDENTS, days))
-        for table in RECORD_TABLES:
+        for table in RECORD:
             results_of_table = commit.slices.get(table.full_name, {})
             yield dg.Output(
                 Committed(table, results_of_table, notes.get(table.full_name, {})),

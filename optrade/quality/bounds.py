@@ -12,6 +12,7 @@ import polars as pl
 from optrade.quality import remedies
 from optrade.quality.rules import DAY, Inputs, Rule, counted, words
 from optrade.tables import IST, TABLES, TIMESTAMP, Table
+from optrade.tables.quality import RECORD
 
 
 def _remedy(table: Table) -> str:
@@ -151,6 +152,7 @@ def _inside_date(table: Table) -> Rule | None:
 RULES: tuple[Rule, ...] = tuple(
     rule
     for table in TABLES.values()
+    if table not in RECORD
     for rule in (_declared(table), _unique_key(table), _inside_date(table))
     if rule is not None
 )

@@ -144,9 +144,7 @@ def follow(
     opened = pl.DataFrame(
         [_opened(row, now) for row in news.iter_rows(named=True)], INCIDENTS.schema
     )
-    return INCIDENTS.conform(
-        pl.concat([ended, followed.select(INCIDENTS.schema), opened.select(INCIDENTS.schema)])
-    )
+    return INCIDENTS.conform(pl.concat([ended, followed.select(list(INCIDENTS.schema)), opened]))
 
 
 def _opened(row: dict[str, Any], now: datetime) -> dict[str, Any]:

@@ -156,4 +156,6 @@ RECOVERIES = Table(
     key=("trade_date", "incident_id", "attempt"),
 )
 
-TABLES = (TICK_GAPS, CHECK_RESULTS, INCIDENTS, RECOVERIES)
+RECORD = (CHECK_RESULTS, INCIDENTS, RECOVERIES)
+"""What runs are remembered by; no rule judges them."""
+TABLES = (TICK_GAPS, *RECORD)

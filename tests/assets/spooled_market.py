@@ -19,6 +19,7 @@ import polars as pl
 from optrade.simulation.kite_packets import HEARTBEAT, frame, packet
 from optrade.subscription import SCHEMA, Subscription
 from optrade.tables import IST, TABLES
+from optrade.tables.quality import RECORD
 from optrade_dagster.definitions import build_defs
 from optrade_dagster.home import open_lake
 from resources.settings import Settings
@@ -145,7 +146,8 @@ class Market:
         return {
             name: self.read(name)
             for name, table in TABLES.items()
-            if table.part or name in ("raw.tick_segments", "quality.tick_gaps")
+            if (table.part and table not in RECORD)
+            or name in ("raw.tick_segments", "quality.tick_gaps")
         }
 
 
