@@ -29,15 +29,17 @@ from optrade.calendar import TradingCalendar, load_calendar
 from optrade.tables import IST, Table
 from optrade.tables.premium import PREMIUM_OVERLAY
 from optrade.tables.raw import SOURCE_FILES
+from optrade_dagster.heal_sensor import incidents_healed
 from optrade_dagster.jobs import close_lane, day_closed, logs_packed, minute_lane
 from optrade_dagster.minute_sensor import minute_day_ended, tick_segments_sealed
+from optrade_dagster.partitions_watch import no_partition_left_failed, partitions_watched
 from optrade_dagster.schedules import close_lane_schedule, logs_packed_schedule
 from optrade_dagster.sensors import exchange_files_published
 from optrade_dagster.session_sensor import kite_session_watched
 from resources.duckdb_connection import DUCKDB_CONFIG
 from resources.lake_io import LakeResource, lake_io_manager
 from resources.logs import configure_logging
-from resources.nse import ArchiveResource
+from resources.nse import ARCHIVE_FIELDS, ArchiveResource
 from resources.recordings import Recordings
 from resources.settings import Settings, load_settings
 from resources.simulator import read_marker
@@ -92,7 +94,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         row_group_rows=settings.lake.row_group_rows,
         lock_timeout_seconds=settings.lake.lock_timeout_seconds,
     )
-    nse = settings.nse.model_dump() | {"base_url": settings.archive_url}
+    nse = settings.nse.model_dump(include=set(ARCHIVE_FIELDS)) | {"base_url": settings.archive_url}
     return {
         "lake": lake,
         "lake_io": lake_io_manager(settings.calendar.extra_csv),
@@ -119,6 +121,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
     computed = [*(recipe.table for recipe in recipes), PREMIUM_OVERLAY]
     tables: list[Table] = [SOURCE_FILES, *FILE_TABLES.values(), *computed]
     job, minutes, packed = close_lane(graph), minute_lane(graph), logs_packed(settings)
+    watched, watched_daily = partitions_watched(graph)
     assumed = settings.analytics
     maths = Maths(
         assumed.risk_free_rate,
@@ -136,14 +139,22 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             build_record(graph),
             kite_session(graph),
         ],
-        asset_checks=[build_checks(graph, table) for table in tables],
-        jobs=[job, minutes, day_closed, packed],
-        schedules=[close_lane_schedule(job, graph, settings), logs_packed_schedule(packed)],
+        asset_checks=[
+            *(build_checks(graph, table) for table in tables),
+            no_partition_left_failed(graph),
+        ],
+        jobs=[job, minutes, day_closed, packed, watched],
+        schedules=[
+            close_lane_schedule(job, graph, settings),
+            logs_packed_schedule(packed),
+            watched_daily,
+        ],
         sensors=[
             exchange_files_published(job, graph, settings),
             tick_segments_sealed(),
             minute_day_ended(),
             kite_session_watched(),
+            incidents_healed(settings, [job, minutes]),
         ],
         resources={**build_resources(settings), **resource_overrides},
         executor=dg.in_process_executor,

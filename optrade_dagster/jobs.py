@@ -6,12 +6,16 @@ Belongs here: selections and their tags. Does not belong here: when they run.
 from datetime import date
 
 import dagster as dg
+import polars as pl
 from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
 
 from assets.building import Graph
+from assets.minute_day import judge_day
 from assets.minutes import MINUTE_TABLES
+from assets.quality import record
+from optrade.tables.quality import CHECK_RESULTS, INCIDENTS
 from resources.lake_io import LakeResource
 from resources.lake_upkeep import compact
 from resources.logs import bound, compress_old
@@ -19,6 +23,8 @@ from resources.settings import Settings
 
 CLOSE_LANE, MINUTE_LANE, DAY_CLOSED = "close_lane", "minute_lane", "minute_day_closed"
 LOGS_PACKED = "logs_packed"
+FAILED_PARTITIONS = dg.AssetCheckKey(dg.AssetKey(INCIDENTS.asset_path), "no_partition_left_failed")
+"""The check that looks at all dates once a day (see `partitions_watch`)."""
 AssetJob = UnresolvedAssetJobDefinition
 
 
@@ -29,7 +35,8 @@ def minute_assets() -> dg.AssetSelection:
 
 def close_assets() -> dg.AssetSelection:
     """What is made from the exchange's daily files."""
-    return dg.AssetSelection.all() - minute_assets()
+    daily = dg.AssetSelection.checks(FAILED_PARTITIONS)
+    return dg.AssetSelection.all() - minute_assets() - daily
 
 
 def close_lane(graph: Graph) -> AssetJob:
@@ -67,7 +74,7 @@ def compact_day(context: dg.OpExecutionContext, config: DayConfig) -> None:
     """Make one sorted file of each table's minutes; the rows stay the same, verified by hash."""
     lake: LakeResource = context.resources.lake
     day = date.fromisoformat(config.day)
-    for table in MINUTE_TABLES:
+    for table in (*MINUTE_TABLES, CHECK_RESULTS):
         if table.part is not None:
             with bound(partition=config.day):
                 done = compact(lake.lake, table, day)
@@ -78,11 +85,15 @@ def compact_day(context: dg.OpExecutionContext, config: DayConfig) -> None:
                 done.files_before,
                 done.files_after,
             )
+    results = judge_day(lake, day, context.run_id)
+    record(lake, results, [day], context.run_id)
+    failed = results.filter(~pl.col("passed"))
+    context.log.info("%d rules judged, %d failed", results.height, failed.height)
 
 
 @dg.job(name=DAY_CLOSED, executor_def=dg.in_process_executor)
 def day_closed() -> None:
-    """After the close: compact what the day brought minute by minute."""
+    """After the close: compact what the day brought minute by minute, and judge it as a whole."""
     compact_day()
 
 

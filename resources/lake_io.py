@@ -105,6 +105,10 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
         return self._lake
 
+    def exists(self) -> bool:
+        """Whether there is a lake; asking makes none."""
+        return LakeLocation(Path(self.root), self.market).exists()
+
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
         """Close the lake and forget what the run read and wrote."""
         self._lake = None

@@ -32,12 +32,14 @@ class Cause:
 
     `meaning` is for a person, `suggestion` what one does about it, with the command. `action` is
     what is tried first without a person (see `optrade.tables.quality.ACTIONS`), if anything.
+    `component` is set where the cause says which, whatever table it shows in.
     """
 
     name: str
     meaning: str
     suggestion: str
     action: str | None = None
+    component: str | None = None
 
 
 CAUSES: Final = {
@@ -122,12 +124,14 @@ CAUSES: Final = {
             "`optrade login` every morning before 09:00; `optrade heal` fills what was missed from "
             "candles.",
             "candles",
+            "broker_session",
         ),
         Cause(
             "disk_refused",
             "The disk did not take frames of the feed.",
             "Free some space or mend the disk; `optrade heal` fills the hole from candles.",
             "candles",
+            "storage",
         ),
         Cause(
             "feed_odd",
@@ -146,11 +150,13 @@ CAUSES: Final = {
             "Look at the run in Dagster's UI; run `optrade backfill` (or `optrade replay`) for the "
             "date again.",
             "recompute",
+            "runs",
         ),
         Cause(
             "lake_damaged",
             "A file of the lake is gone, or its bytes changed on this disk.",
             "`optrade recover --from BACKUP` puts it back. Look at the disk's health.",
+            component="storage",
         ),
     )
 }
@@ -197,12 +203,12 @@ def cause_of(rule: Rule) -> str:
     return _OF_REMEDY[rule.remedy.partition(":")[0]]
 
 
-def component_of(table: str) -> str:
-    """The component a table belongs to, by its full name; `KeyError` for a group without one."""
+def component_of(table: str, cause: Cause) -> str:
+    """The component a finding belongs to, by its table's full name and its cause."""
+    if cause.component is not None:
+        return cause.component
     if table in _LIVE:
         return "live_feed"
-    if table in COMPONENTS:
-        return table
     group, name = table.split(".")
     if name.startswith("premium") and group == "analytics":
         return "price_toggle"

@@ -50,7 +50,7 @@ def of_checks(results: pl.DataFrame) -> pl.DataFrame:
     some_pass = pl.col("passed") & pl.col("scope").is_not_null()
     newest = (
         results.filter(pl.col("passed").is_not_null() & ~some_pass)
-        .sort("evaluated_at", "run_id")
+        .sort("evaluated_at")
         .unique(rule, keep="last", maintain_order=True)
     )
     told = pl.concat_str("detail", "sample", separator=": ", ignore_nulls=True)
@@ -156,7 +156,7 @@ def _opened(row: dict[str, Any], now: datetime) -> dict[str, Any]:
         "trade_date": row["trade_date"],
         "incident_id": hashlib.sha256(name.encode()).hexdigest()[:_ID_CHARS],
         "opened_at": opened_at,
-        "component": component_of(row["table_name"]),
+        "component": component_of(row["table_name"], cause),
         "severity": row["severity"],
         "cause": cause.name,
         "table_name": row["table_name"],

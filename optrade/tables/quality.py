@@ -77,6 +77,7 @@ CHECK_RESULTS = Table(
         TRADE_DATE,
         stamp("evaluated_at", "When it was judged"),
         word("run_id", "Dagster run that judged it"),
+        word("batch", "What was recorded together"),
         _TABLE,
         word(
             "rule", "Rule, as the table's checks list it; `accepted` says whether rows were stored"
@@ -92,9 +93,9 @@ CHECK_RESULTS = Table(
         word("sample", "A few of the offending rows", nullable=True),
         word("cause", "Class of cause where it failed", nullable=True),
     ),
-    key=("trade_date", "run_id", "table_name", "rule", "scope", "evaluated_at"),
+    key=("trade_date", "batch", "table_name", "rule", "scope", "check_name"),
     sort=("evaluated_at", "table_name", "rule"),
-    part="run_id",
+    part="batch",
 )
 
 INCIDENTS = Table(
