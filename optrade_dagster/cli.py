@@ -263,3 +263,7 @@ def sql(
     location = LakeLocation(settings.lake_root, settings.market)
     with _plain_errors(), Lake.open(location, read_only=True, as_known_at=moment) as lake:
         print_frame(out, lake.sql(query), output.value)
+
+
+if __name__ == "__main__":
+    main()
