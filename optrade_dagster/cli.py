@@ -22,6 +22,7 @@ from rich.console import Console
 
 from optrade.calendar import load_calendar
 from optrade.tables import IST
+from optrade_dagster import keep
 from resources.lake import LakeError
 from resources.settings import Settings, load_settings
 
@@ -263,3 +264,6 @@ def sql(
     location = LakeLocation(settings.lake_root, settings.market)
     with _plain_errors(), Lake.open(location, read_only=True, as_known_at=moment) as lake:
         print_frame(out, lake.sql(query), output.value)
+
+
+keep.register(app, out, reading_settings)
