@@ -37,6 +37,7 @@ _SUMS: Final = frozenset(
 )
 """What DuckLake keeps of a table as it is now, without history."""
 _SHOWN = 3
+_AUTHOR = "optrade recover"
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,15 @@ def statements(path: Path) -> dict[tuple[str, str], Statement]:
     return stated
 
 
+def given_up(path: Path) -> set[str]:
+    """Paths of files that were given up as lost (see `give_up`)."""
+    with opened(path) as connection:
+        rows = connection.execute(
+            "SELECT commit_extra_info FROM ducklake_snapshot_changes WHERE author = ?", [_AUTHOR]
+        ).fetchall()
+    return {lost for (extra,) in rows for lost in json.loads(extra)["lost"]}
+
+
 def changed_history(path: Path, earlier: Path) -> str | None:
     """Where a catalog tells another past than an `earlier` copy of it; None when it does not.
 
@@ -229,8 +239,8 @@ def give_up(path: Path, lost: Sequence[CatalogFile], message: str) -> None:
         changes = ",".join(f"deleted_from_table:{number}" for (number,) in touched)
         extra = json.dumps({"lost": [file.path for file in lost], "slices": slices})
         connection.execute(
-            "INSERT INTO ducklake_snapshot_changes VALUES (?, ?, 'optrade recover', ?, ?)",
-            [last + 1, changes, message, extra],
+            "INSERT INTO ducklake_snapshot_changes VALUES (?, ?, ?, ?, ?)",
+            [last + 1, changes, _AUTHOR, message, extra],
         )
         for kind in ("data", "delete"):
             connection.execute(

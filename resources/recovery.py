@@ -31,6 +31,7 @@ from resources.lake_catalog import (
     changed_history,
     damage,
     give_up,
+    given_up,
     put_to_use,
 )
 from resources.lake_files import LakeLocation, write_durably
@@ -213,11 +214,12 @@ class _Recovery:
     def data_files(self, catalog: Path) -> None:
         """Every file of every snapshot; live ones that are lost are given up, to be made anew."""
         lost: list[CatalogFile] = []
+        known = given_up(catalog)
         for file in catalog_files(catalog):
             path = f"{DATA}/{file.path}"
             self.found.checked += 1
             wrong = self._wrong_bytes(path, size=file.bytes)
-            if wrong is None or self._put_back(path, wrong):
+            if wrong is None or self._put_back(path, wrong) or file.path in known:
                 continue
             self._move_aside(path)
             if file.ended_at is not None:
@@ -247,7 +249,9 @@ class _Recovery:
                     ).rows()
                     found |= {f"{folder}{path}": (sha256, day) for path, sha256, day in rows}
         except (LakeError, duckdb.Error) as error:
-            self._tell("lake", str(error).splitlines()[0], "cannot be asked for its files", "lost")
+            if not (self.dry_run and self.found.findings):  # Then it is known why.
+                words = str(error).splitlines()[0]
+                self._tell("lake", words, "cannot be asked for its files", "lost")
         return found
 
     def kept(self, expected: dict[str, tuple[str, date]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
@@ -26,7 +27,7 @@ DAYS = [date(2026, 1, 12), date(2026, 1, 13)]
 COUNTS = "SELECT trade_date, sum(long_contracts), count(*) FROM raw.participant_oi GROUP BY 1"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def commit(rows):
     """Commits a generation of rows of both days."""
 
@@ -42,10 +43,10 @@ def rows_of(home: Path) -> list[tuple[object, ...]]:
         return sorted(lake.sql(COUNTS).rows())
 
 
-@pytest.fixture
-def home(tmp_path, commit):
+@pytest.fixture(scope="module")
+def template(tmp_path_factory, commit):
     """A home with two commits, a raw file, a spool of one day and a database of Dagster's."""
-    folder = tmp_path / "home" / "simulated"
+    folder = tmp_path_factory.mktemp("template") / "simulated"
     with Lake.open(LakeLocation(folder / "lake", "simulated")) as lake:
         commit(lake, 1)
         commit(lake, 2)
@@ -61,6 +62,12 @@ def home(tmp_path, commit):
             "PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(7)"
         )
     return folder
+
+
+@pytest.fixture
+def home(template, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(template, tmp_path / "home" / "simulated")
 
 
 @pytest.fixture
