@@ -22,6 +22,7 @@ from rich.console import Console
 
 from optrade.calendar import load_calendar
 from optrade.tables import IST
+from optrade_dagster import keep
 from resources.lake import LakeError
 from resources.settings import Settings, load_settings
 
@@ -265,5 +266,6 @@ def sql(
         print_frame(out, lake.sql(query), output.value)
 
 
+keep.register(app, out, reading_settings)
 if __name__ == "__main__":
     main()

@@ -1,8 +1,8 @@
 """Where a lake lives: its place, its lock, durable files, and the exchange's own bytes.
 
-Belongs here: the only code that knows SQLite and local paths, bytes into durable files, and the
+Belongs here: what the lake knows of SQLite and local paths, bytes into durable files, and the
 exchange's bytes kept for ever. Does not belong here: what a slice is (see `lake_slices`),
-transactions and queries (see `lake`).
+transactions and queries (see `lake`), the catalog's own tables (see `lake_catalog`).
 """
 
 from __future__ import annotations

@@ -48,6 +48,10 @@ Columns = Mapping[str, Mapping[str, str]]
 """Column types as the catalog spells them, by table and column."""
 
 
+class WrongMarket(LakeError):
+    """A lake that was born in the other market."""
+
+
 def stored_columns(cursor: duckdb.DuckDBPyConnection) -> Columns:
     """What the attached lake's catalog holds."""
     columns: dict[str, dict[str, str]] = {}
@@ -116,7 +120,7 @@ def was_born(cursor: duckdb.DuckDBPyConnection, location: LakeLocation) -> bool:
     born = cursor.execute(f"SELECT market, layout FROM {_BIRTH}").fetchall()
     if [market for market, _ in born] != [location.market]:
         found = ", ".join(market for market, _ in born) or "into no market"
-        raise LakeError(
+        raise WrongMarket(
             f"The lake at {location.root} was born {found}; asked for {location.market}. Real "
             "and simulated data never share a lake: choose another OPTRADE_HOME, or set "
             "OPTRADE_MARKET to the market it was born in."

@@ -26,6 +26,7 @@ from resources.settings_files import (
     CloseLaneSettings,
     NseSettings,
 )
+from resources.settings_keep import BackupSettings
 from resources.settings_live import (
     CollectorSettings,
     KiteSettings,
@@ -119,6 +120,7 @@ class Settings(BaseSettings):
     spool: SpoolSettings = SpoolSettings()
     simulator: SimulatorSettings = SimulatorSettings()
     logging: LoggingSettings = LoggingSettings()
+    backup: BackupSettings = BackupSettings()
 
     @field_validator("home", mode="after")
     @classmethod
@@ -180,7 +182,7 @@ class Setting:
     @property
     def default(self) -> str:
         """The default as it would be written in `.env`."""
-        value = self.field.default
+        value = "" if self.field.default is None else self.field.default
         return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
     @property
