@@ -69,12 +69,13 @@ class RecordedDay:
         """One segment, whole, with its hash: the same whether it is archived or not."""
         path = self.folder / f"{name}{SEALED}"
         torn = self.folder / f"{name}.torn"
+        content, refusal = b"", None
         try:
             content = segment_bytes(path)
-            segment, refusal = parse_segment(content, path.name), None
+            segment = parse_segment(content, path.name)
         except SpoolError as error:
-            content = kept_file(path).read_bytes()
-            segment, refusal = Segment([], [], 0, len(content)), str(error)
+            content, refusal = content or kept_file(path).read_bytes(), str(error)
+            segment = Segment([], [], 0, len(content))
         return Recorded(
             name=name,
             session=name.partition("-")[2],

@@ -25,7 +25,7 @@ class ArchiveSettings(Group):
     )
     codec: Codec = Field(default="zstd", description="Compression of archived Parquet files.")
     level: int = Field(
-        default=15,
+        default=9,
         ge=1,
         le=22,
         description=f"Level of archived Parquet files, at most {MOST_BROTLI} for brotli. Higher "
@@ -39,7 +39,7 @@ class ArchiveSettings(Group):
         "a query of one instrument skip more.",
     )
     segment_level: int = Field(
-        default=15,
+        default=9,
         ge=1,
         le=22,
         description="zstd level of archived segments of the spool. Higher is smaller and slower "
