@@ -51,7 +51,10 @@ from resources.lake_parts import held_minutes
 from resources.recordings import Recorded, RecordedDay
 
 BATCH_SEGMENTS = 10
-"""Segments that are decoded and committed together: a bound on memory when a day is caught up."""
+"""Most segments that are decoded and committed together when a day is caught up.
+
+Fewer where the soft memory limit is low or was passed.
+"""
 _MINUTE = timedelta(minutes=1)
 Frames = dict[str, pl.DataFrame]
 Read = tuple[dict[str, Any], pl.DataFrame]
@@ -131,8 +134,11 @@ class DayWork:
 
     def batches(self, names: Sequence[str]) -> Iterator[Batch]:
         """The frames of the named segments, some at a time, in order."""
-        for start in range(0, len(names), BATCH_SEGMENTS):
-            yield self._batch(names[start : start + BATCH_SEGMENTS])
+        start = 0
+        while start < len(names):
+            end = start + self.lake.memory.segments(BATCH_SEGMENTS)
+            yield self._batch(names[start:end])
+            start = end
 
     def once(self) -> Frames:
         """What does not come in segments: the gaps so far, and the dump where it is news."""

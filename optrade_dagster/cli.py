@@ -243,6 +243,21 @@ def replay(
 
 
 @app.command()
+def archive(
+    older_than: Annotated[
+        int | None, typer.Option(min=1, help="Days; OPTRADE_ARCHIVE__AFTER_DAYS by default.")
+    ] = None,
+) -> None:
+    """Rewrite old days and old segments in fewer bytes, proven equal. Deletes no row."""
+    from optrade_dagster.archive import archive_now  # noqa: PLC0415
+
+    settings = reading_settings()
+    _say_simulated(settings)
+    _begin_logs(settings, "archive")
+    raise typer.Exit(0 if archive_now(settings, out, older_than) else 1)
+
+
+@app.command()
 def sql(
     query: Annotated[str, typer.Argument(help="Tables are named `group.table`.")],
     output: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,

@@ -29,6 +29,7 @@ from optrade.calendar import TradingCalendar, load_calendar
 from optrade.tables import IST, Table
 from optrade.tables.premium import PREMIUM_OVERLAY
 from optrade.tables.raw import SOURCE_FILES
+from optrade_dagster.archive import archive_job, archive_schedule
 from optrade_dagster.heal_sensor import incidents_healed
 from optrade_dagster.jobs import close_lane, day_closed, logs_packed, minute_lane
 from optrade_dagster.minute_sensor import minute_day_ended, tick_segments_sealed
@@ -39,6 +40,7 @@ from optrade_dagster.session_sensor import kite_session_watched
 from resources.duckdb_connection import DUCKDB_CONFIG
 from resources.lake_io import LakeResource, lake_io_manager
 from resources.logs import configure_logging
+from resources.memory import Budget
 from resources.nse import ARCHIVE_FIELDS, ArchiveResource
 from resources.recordings import Recordings
 from resources.settings import Settings, load_settings
@@ -53,7 +55,7 @@ def build_graph(settings: Settings) -> Graph:
     """What all assets share, from the settings."""
     calendar = load_calendar(settings.calendar.extra_csv)
     days = trading_days(calendar, *_span(settings, calendar))
-    return Graph(calendar, days, settings.backfill.days_per_run, settings.market)
+    return Graph(calendar, days, Budget.of(settings).days_per_run, settings.market)
 
 
 def _span(settings: Settings, calendar: TradingCalendar) -> tuple[date, date]:
@@ -83,16 +85,19 @@ def build_recipes(settings: Settings, graph: Graph) -> tuple[Recipe, ...]:
 
 def build_resources(settings: Settings) -> dict[str, Any]:
     """The adapters, from the settings."""
+    budget = Budget.of(settings)
     lake = LakeResource(
         duckdb=DuckDBResource(
             database=":memory:",
-            connection_config={**DUCKDB_CONFIG, "memory_limit": settings.lake.memory_limit},
+            connection_config={**DUCKDB_CONFIG, "memory_limit": budget.duckdb_limit},
         ),
         root=str(settings.lake_root),
         market=settings.market,
         compression_level=settings.lake.compression_level,
         row_group_rows=settings.lake.row_group_rows,
         lock_timeout_seconds=settings.lake.lock_timeout_seconds,
+        cache_mb=budget.cache_mb,
+        soft_limit_bytes=budget.soft_limit_bytes,
     )
     nse = settings.nse.model_dump(include=set(ARCHIVE_FIELDS)) | {"base_url": settings.archive_url}
     return {
@@ -122,6 +127,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
     tables: list[Table] = [SOURCE_FILES, *FILE_TABLES.values(), *computed]
     job, minutes, packed = close_lane(graph), minute_lane(graph), logs_packed(settings)
     watched, watched_daily = partitions_watched(graph)
+    archiving = archive_job(settings)
     assumed = settings.analytics
     maths = Maths(
         assumed.risk_free_rate,
@@ -143,11 +149,12 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             *(build_checks(graph, table) for table in tables),
             no_partition_left_failed(graph),
         ],
-        jobs=[job, minutes, day_closed, packed, watched],
+        jobs=[job, minutes, day_closed, packed, archiving, watched],
         schedules=[
             close_lane_schedule(job, graph, settings),
             logs_packed_schedule(packed),
             watched_daily,
+            archive_schedule(archiving),
         ],
         sensors=[
             exchange_files_published(job, graph, settings),

@@ -19,7 +19,8 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from resources.settings_base import Group, full
+from resources.settings_archive import ArchiveSettings, MemorySettings
+from resources.settings_base import SIZE, SIZE_EXAMPLE, Group, full
 from resources.settings_files import (
     AnalyticsSettings,
     CalendarSettings,
@@ -63,9 +64,9 @@ class LakeSettings(Group):
     )
     memory_limit: str = Field(
         default="4GB",
-        pattern=r"^[1-9]\d*(\.\d+)?\s*(MB|GB|MiB|GiB)$",
+        pattern=SIZE,
         description="Most memory DuckDB may use in one process before it spills to disk.",
-        examples=["a size in MB, GB, MiB or GiB, such as 4GB"],
+        examples=[SIZE_EXAMPLE],
     )
 
 
@@ -115,6 +116,8 @@ class Settings(BaseSettings):
     close_lane: CloseLaneSettings = CloseLaneSettings()
     lake: LakeSettings = LakeSettings()
     backfill: BackfillSettings = BackfillSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    memory: MemorySettings = MemorySettings()
     kite: KiteSettings = KiteSettings()
     collector: CollectorSettings = CollectorSettings()
     spool: SpoolSettings = SpoolSettings()
