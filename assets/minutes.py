@@ -16,7 +16,14 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.building import CONTRACT, OWNER, Graph, asset_spec_arguments, report_refusals
+from assets.building import (
+    CONTRACT,
+    KITE_SESSION,
+    OWNER,
+    Graph,
+    asset_spec_arguments,
+    report_refusals,
+)
 from assets.checks import CheckEvent, Verdict, check_spec, judge, kinds_of, rules_by_kind, summary
 from assets.minute_work import Batch, DayWork, Frames, Maths
 from assets.partitions import dates_of
@@ -27,6 +34,7 @@ from optrade.tables.analytics import (
     GREEKS_MINUTE,
     OPEN_INTEREST_MINUTE,
 )
+from optrade.tables.candles import CANDLES
 from optrade.tables.exposure import GAMMA_EXPOSURE_MINUTE
 from optrade.tables.premium import PREMIUM_MINUTE
 from optrade.tables.quality import TICK_GAPS
@@ -37,14 +45,14 @@ from resources.lake_io import DATE_BY_DATE, Committed, LakeResource
 from resources.lake_slices import Slice, SliceResult
 from resources.recordings import Recordings
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 LINEAGE: tuple[tuple[Table, tuple[Table, ...]], ...] = (
     (INSTRUMENTS, ()),
     (TICK_SEGMENTS, ()),
     (TICKS, (TICK_SEGMENTS, INSTRUMENTS)),
-    (TICK_GAPS, (TICK_SEGMENTS,)),
-    (INDEX_MINUTE, (TICKS,)),
-    (CHAIN_MINUTE, (TICKS, INDEX_MINUTE)),
+    (TICK_GAPS, (TICK_SEGMENTS, CANDLES)),
+    (INDEX_MINUTE, (TICKS, CANDLES)),
+    (CHAIN_MINUTE, (TICKS, CANDLES, INDEX_MINUTE)),
     (GREEKS_MINUTE, (CHAIN_MINUTE,)),
     (CHAIN_METRICS_MINUTE, (CHAIN_MINUTE, GREEKS_MINUTE)),
     (SURFACE_MINUTE, (CHAIN_MINUTE, GREEKS_MINUTE)),
@@ -55,9 +63,6 @@ LINEAGE: tuple[tuple[Table, tuple[Table, ...]], ...] = (
 )
 """Each table of the lane and what it is made from."""
 MINUTE_TABLES = tuple(table for table, _ in LINEAGE)
-
-
-KITE_SESSION = dg.AssetKey(["raw", "kite_session"])
 
 
 def kite_session(graph: Graph) -> dg.AssetSpec:
@@ -177,9 +182,13 @@ def _do(context: dg.AssetExecutionContext, work: DayWork, done: Done, *, again: 
     if INSTRUMENTS.full_name in once or not names:  # The dump says which options are listed.
         _commit(context, done, Batch(once, (), ()))
         once = {}
+    computed: set[datetime] = set()
     for batch in work.batches(names):
         _commit(context, done, replace(batch, frames=once | batch.frames))
+        computed.update(batch.minutes)
         once = {}
+    if filled := work.filled(computed, again=again):
+        _commit(context, done, filled)
     return done
 
 

@@ -18,6 +18,7 @@ from dagster_duckdb import DuckDBResource
 
 from assets import analytics, participants, signals, snapshots, surface, volatility
 from assets.building import Graph, Recipe, Refusals, build_asset
+from assets.candles import build_candles
 from assets.checks import build_checks
 from assets.minute_work import Maths
 from assets.minutes import build_minutes, kite_session
@@ -26,9 +27,11 @@ from assets.premium import build_overlay
 from assets.raw import FILE_TABLES, build_raw
 from optrade.calendar import TradingCalendar, load_calendar
 from optrade.tables import IST, Table
+from optrade.tables.candles import CANDLES
 from optrade.tables.premium import PREMIUM_OVERLAY
 from optrade.tables.raw import SOURCE_FILES
-from optrade_dagster.jobs import close_lane, day_closed, logs_packed, minute_lane
+from optrade_dagster.heal import MarketBroker
+from optrade_dagster.jobs import close_lane, day_closed, heal_minutes, logs_packed, minute_lane
 from optrade_dagster.minute_sensor import minute_day_ended, tick_segments_sealed
 from optrade_dagster.schedules import close_lane_schedule, logs_packed_schedule
 from optrade_dagster.sensors import exchange_files_published
@@ -98,6 +101,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "archive": ArchiveResource(**nse),
         "recordings": Recordings(home=str(settings.market_home), root=str(settings.spool_root)),
         "refusals": Refusals(),
+        "broker": MarketBroker(settings),
     }
 
 
@@ -114,7 +118,7 @@ def build_defs(
 def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg.Definitions:
     graph = build_graph(settings)
     recipes = build_recipes(settings, graph)
-    computed = [*(recipe.table for recipe in recipes), PREMIUM_OVERLAY]
+    computed = [*(recipe.table for recipe in recipes), PREMIUM_OVERLAY, CANDLES]
     tables: list[Table] = [SOURCE_FILES, *FILE_TABLES.values(), *computed]
     job, minutes, packed = close_lane(graph), minute_lane(graph), logs_packed(settings)
     assumed = settings.analytics
@@ -131,10 +135,11 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             *(build_asset(graph, recipe) for recipe in recipes),
             build_minutes(graph, maths),
             build_overlay(graph),
+            build_candles(graph),
             kite_session(graph),
         ],
         asset_checks=[build_checks(graph, table) for table in tables],
-        jobs=[job, minutes, day_closed, packed],
+        jobs=[job, minutes, heal_minutes(graph), day_closed, packed],
         schedules=[close_lane_schedule(job, graph, settings), logs_packed_schedule(packed)],
         sensors=[
             exchange_files_published(job, graph, settings),

@@ -11,6 +11,7 @@ from optrade.quality import (
     bhavcopy,
     bounds,
     calendar,
+    candles,
     chain,
     estimates,
     exposure,
@@ -47,6 +48,7 @@ RULES: tuple[Rule, ...] = (
     *signals.RULES,
     *ticks.RULES,
     *minute.RULES,
+    *candles.RULES,
 )
 """Every rule, family by family."""
 

@@ -40,3 +40,7 @@ FEED = (
 CLOCK = (
     "clock: set the collector's clock by NTP; the minutes follow the exchange's stamps meanwhile"
 )
+CANDLE = (
+    "candle: hold the sample against the kept answer under `files/candles/`; the instrument stays "
+    "missing until the broker answers otherwise and `optrade heal` is run again"
+)

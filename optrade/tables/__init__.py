@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from optrade.tables import (
     analytics,
+    candles,
     exposure,
     participants,
     premium,
@@ -27,6 +28,7 @@ TABLES: dict[str, Table] = {
     for module in (
         raw,
         raw_live,
+        candles,
         snapshots,
         participants,
         analytics,

@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from assets.building import OWNER
-from assets.minutes import KITE_SESSION
+from assets.building import KITE_SESSION, OWNER
 from optrade.quality import rules_for
 from optrade.tables import TABLES
 from optrade_dagster.definitions import build_defs
