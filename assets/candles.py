@@ -267,7 +267,7 @@ def build_candles(graph: Graph) -> dg.AssetsDefinition:
         holes = DayHoles(graph.calendar, context.resources.lake, recordings.day(date_), graph.feed)
         broker = context.resources.broker
         try:
-            done = heal_hole(holes, broker.enter, broker.now, run_id=context.run_id)
+            done = heal_hole(holes, broker.enter, broker.now, run_id=context.run.run_id)
         except BrokerError as error:
             raise dg.Failure(description=f"{date_}: nothing was changed. {error}") from error
         for text in done.refused.values():

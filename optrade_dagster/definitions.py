@@ -25,11 +25,13 @@ from assets.minutes import build_minutes, kite_session
 from assets.partitions import horizon, trading_days
 from assets.premium import build_overlay
 from assets.raw import FILE_TABLES, build_raw
+from assets.reconciliation import build_reconciliation
 from optrade.calendar import TradingCalendar, load_calendar
 from optrade.tables import IST, Table
 from optrade.tables.candles import CANDLES
 from optrade.tables.premium import PREMIUM_OVERLAY
 from optrade.tables.raw import SOURCE_FILES
+from optrade.tables.reconciliation import RECONCILIATION
 from optrade_dagster.heal import MarketBroker
 from optrade_dagster.jobs import close_lane, day_closed, heal_minutes, logs_packed, minute_lane
 from optrade_dagster.minute_sensor import minute_day_ended, tick_segments_sealed
@@ -118,7 +120,7 @@ def build_defs(
 def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg.Definitions:
     graph = build_graph(settings)
     recipes = build_recipes(settings, graph)
-    computed = [*(recipe.table for recipe in recipes), PREMIUM_OVERLAY, CANDLES]
+    computed = [*(recipe.table for recipe in recipes), PREMIUM_OVERLAY, RECONCILIATION, CANDLES]
     tables: list[Table] = [SOURCE_FILES, *FILE_TABLES.values(), *computed]
     job, minutes, packed = close_lane(graph), minute_lane(graph), logs_packed(settings)
     assumed = settings.analytics
@@ -135,6 +137,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             *(build_asset(graph, recipe) for recipe in recipes),
             build_minutes(graph, maths),
             build_overlay(graph),
+            build_reconciliation(graph),
             build_candles(graph),
             kite_session(graph),
         ],

@@ -24,6 +24,7 @@ from optrade.calendar import load_calendar
 from optrade.formats.archive import candidates
 from optrade.simulation import UNDERLYINGS
 from optrade.tables import TABLES, Table
+from optrade.tables.candles import CANDLES
 from optrade_dagster.definitions import build_defs
 from optrade_dagster.home import open_lake
 from resources.lake import Lake
@@ -159,7 +160,7 @@ def reading() -> Reading:
 @pytest.fixture(scope="session")
 def tables() -> tuple[Table, ...]:
     """The tables of the close lane."""
-    minute = {table.full_name for table in MINUTE_TABLES}
+    minute = {table.full_name for table in (*MINUTE_TABLES, CANDLES)}
     return tuple(table for name, table in TABLES.items() if name not in minute)
 
 

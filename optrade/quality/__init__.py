@@ -22,6 +22,7 @@ from optrade.quality import (
     participants,
     premium,
     prices,
+    reconciliation,
     signals,
     surface,
     ticks,
@@ -49,6 +50,7 @@ RULES: tuple[Rule, ...] = (
     *ticks.RULES,
     *minute.RULES,
     *candles.RULES,
+    *reconciliation.RULES,
 )
 """Every rule, family by family."""
 

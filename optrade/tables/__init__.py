@@ -16,6 +16,7 @@ from optrade.tables import (
     quality,
     raw,
     raw_live,
+    reconciliation,
     signals,
     snapshots,
     surface,
@@ -38,6 +39,7 @@ TABLES: dict[str, Table] = {
         volatility,
         signals,
         quality,
+        reconciliation,
     )
     for table in module.TABLES
 }

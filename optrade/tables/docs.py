@@ -53,6 +53,7 @@ MADE_BY = {
     "analytics.sentiment": "optrade/signals/sentiment.py",
     "analytics.scorecard": "optrade/signals/scorecard.py",
     "quality.tick_gaps": "resources/journal.py",
+    "quality.reconciliation": "optrade/quality/reconcile.py",
 }
 """The module that makes a table's rows (of the bhavcopy, in the format in use today)."""
 

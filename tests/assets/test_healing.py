@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -96,7 +95,7 @@ def no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cut(market: Market) -> Iterator[Market]:
+def cut(market: Market) -> Market:
     """The market with a hole, in the lake."""
     for minute in (*range(FIRST), *range(AFTER, COUNT)):
         market.seal(minute, segment(minute, range(60 * minute, 60 * minute + 60)))
@@ -111,7 +110,7 @@ def cut(market: Market) -> Iterator[Market]:
     text = "".join(json.dumps(entry) + "\n" for entry in entries)
     (market.folder / "journal.jsonl").write_text(text, encoding="utf-8")
     assert market.run().success
-    yield market
+    return market
 
 
 @pytest.fixture(scope="module")
