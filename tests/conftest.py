@@ -25,6 +25,7 @@ from optrade.formats.archive import candidates
 from optrade.simulation import UNDERLYINGS
 from optrade.tables import TABLES, Table
 from optrade.tables.candles import CANDLES
+from optrade.tables.reconciliation import RECONCILIATION
 from optrade_dagster.definitions import build_defs
 from optrade_dagster.home import open_lake
 from resources.lake import Lake
@@ -159,8 +160,8 @@ def reading() -> Reading:
 
 @pytest.fixture(scope="session")
 def tables() -> tuple[Table, ...]:
-    """The tables of the close lane."""
-    minute = {table.full_name for table in (*MINUTE_TABLES, CANDLES)}
+    """The tables of the close lane that need no minutes."""
+    minute = {table.full_name for table in (*MINUTE_TABLES, CANDLES, RECONCILIATION)}
     return tuple(table for name, table in TABLES.items() if name not in minute)
 
 
