@@ -155,7 +155,7 @@ def record(
     """
     now, batch = datetime.now(UTC), uuid4().hex[:_BATCH_CHARS]
     results = results.with_columns(batch=pl.lit(batch))
-    gaps = of_gaps(lake.read(TICK_GAPS, sorted(dates)))
+    gaps = of_gaps(lake.read(TICK_GAPS, sorted(dates)), now)
     others = [] if more is None else [more]
     judged = pl.concat([of_checks(results), gaps, *others])
     days = sorted({*dates, *judged["trade_date"]})

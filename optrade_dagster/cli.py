@@ -258,6 +258,19 @@ def archive(
 
 
 @app.command()
+def heal(
+    day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="Trading day.")],
+) -> None:
+    """Fill the holes of a collected day from the broker's minute candles, marked as such."""
+    from optrade_dagster.heal import heal_day  # noqa: PLC0415
+
+    settings = load_settings()
+    _say_simulated(settings)
+    _begin_logs(settings, "heal")
+    raise typer.Exit(0 if heal_day(settings, out, day.date()) else 1)
+
+
+@app.command()
 def sql(
     query: Annotated[str, typer.Argument(help="Tables are named `group.table`.")],
     output: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,

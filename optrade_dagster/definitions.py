@@ -18,6 +18,7 @@ from dagster_duckdb import DuckDBResource
 
 from assets import analytics, participants, signals, snapshots, surface, volatility
 from assets.building import Graph, Recipe, Refusals, build_asset
+from assets.candles import build_candles
 from assets.checks import build_checks
 from assets.minute_work import Maths
 from assets.minutes import build_minutes, kite_session
@@ -25,13 +26,17 @@ from assets.partitions import horizon, trading_days
 from assets.premium import build_overlay
 from assets.quality import Verdicts, build_record
 from assets.raw import FILE_TABLES, build_raw
+from assets.reconciliation import build_reconciliation
 from optrade.calendar import TradingCalendar, load_calendar
 from optrade.tables import IST, Table
+from optrade.tables.candles import CANDLES
 from optrade.tables.premium import PREMIUM_OVERLAY
 from optrade.tables.raw import SOURCE_FILES
+from optrade.tables.reconciliation import RECONCILIATION
 from optrade_dagster.archive import archive_job, archive_schedule
+from optrade_dagster.heal import MarketBroker
 from optrade_dagster.heal_sensor import incidents_healed
-from optrade_dagster.jobs import close_lane, day_closed, logs_packed, minute_lane
+from optrade_dagster.jobs import close_lane, day_closed, heal_minutes, logs_packed, minute_lane
 from optrade_dagster.minute_sensor import minute_day_ended, tick_segments_sealed
 from optrade_dagster.partitions_watch import no_partition_left_failed, partitions_watched
 from optrade_dagster.schedules import close_lane_schedule, logs_packed_schedule
@@ -107,6 +112,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "recordings": Recordings(home=str(settings.market_home), root=str(settings.spool_root)),
         "refusals": Refusals(),
         "verdicts": Verdicts(),
+        "broker": MarketBroker(settings),
     }
 
 
@@ -123,9 +129,10 @@ def build_defs(
 def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg.Definitions:
     graph = build_graph(settings)
     recipes = build_recipes(settings, graph)
-    computed = [*(recipe.table for recipe in recipes), PREMIUM_OVERLAY]
+    computed = [*(recipe.table for recipe in recipes), PREMIUM_OVERLAY, RECONCILIATION, CANDLES]
     tables: list[Table] = [SOURCE_FILES, *FILE_TABLES.values(), *computed]
-    job, minutes, packed = close_lane(graph), minute_lane(graph), logs_packed(settings)
+    job, minutes, candles = close_lane(graph), minute_lane(graph), heal_minutes(graph)
+    packed = logs_packed(settings)
     watched, watched_daily = partitions_watched(graph)
     archiving = archive_job(settings)
     assumed = settings.analytics
@@ -142,6 +149,8 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             *(build_asset(graph, recipe) for recipe in recipes),
             build_minutes(graph, maths),
             build_overlay(graph),
+            build_reconciliation(graph),
+            build_candles(graph),
             build_record(graph),
             kite_session(graph),
         ],
@@ -149,7 +158,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             *(build_checks(graph, table) for table in tables),
             no_partition_left_failed(graph),
         ],
-        jobs=[job, minutes, day_closed, packed, archiving, watched],
+        jobs=[job, minutes, candles, day_closed, packed, archiving, watched],
         schedules=[
             close_lane_schedule(job, graph, settings),
             logs_packed_schedule(packed),
@@ -161,7 +170,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             tick_segments_sealed(),
             minute_day_ended(),
             kite_session_watched(),
-            incidents_healed(settings, [job, minutes]),
+            incidents_healed(settings, [job, minutes, candles]),
         ],
         resources={**build_resources(settings), **resource_overrides},
         executor=dg.in_process_executor,

@@ -14,7 +14,7 @@ import polars as pl
 from assets.quality import ACTION_TAG, ATTEMPT_TAG, HEALS_TAG, TRIED_TAG, Attempt, record
 from optrade.quality.healing import Due, due, source_of
 from optrade.tables.quality import CHECK_RESULTS, INCIDENTS, RECOVERIES
-from optrade_dagster.jobs import CLOSE_LANE, MINUTE_LANE, AssetJob
+from optrade_dagster.jobs import CLOSE_LANE, HEAL_MINUTES, MINUTE_LANE, AssetJob
 from optrade_dagster.lane_runs import DAY_TAG
 from resources.lake_io import LakeResource
 from resources.logs import trace_tags
@@ -38,20 +38,17 @@ def now() -> datetime:
 
 def incidents_healed(
     settings: Settings,
-    lanes: Sequence[AssetJob],
-    candles: dg.JobDefinition | None = None,
+    jobs: Sequence[AssetJob],
     clock: Callable[[], datetime] = now,
 ) -> dg.SensorDefinition:
     """Ask for a run for each attempt that is due.
 
-    `lanes` are the jobs of both lanes; `candles` fills holes from the broker's candles, and
-    without it they wait for a person.
+    `jobs` are those it may ask for: both lanes, and the one that fills holes from candles.
     """
-    candles_job = candles.name if candles else None
 
     @dg.sensor(
         name="incidents_healed",
-        jobs=[*lanes, *([candles] if candles else [])],
+        jobs=list(jobs),
         minimum_interval_seconds=30,
         required_resource_keys={"lake"},
         description="Takes open automatic incidents and asks for the run that may heal them: the "
@@ -66,15 +63,13 @@ def incidents_healed(
         requests = []
         incidents, recoveries = _standing(lake, clock())
         for one in due(incidents, recoveries, clock()):
-            if one.action == "candles" and candles_job is None:
-                continue
             last = _last_run(context.instance, one)
             if last is not None and last.dagster_run.status in _UNFINISHED:
                 continue
             if last is not None and _attempt_of(last) == one.attempt:
                 _note_breakdown(lake, last)
                 continue
-            requests.append(_request(settings, one, candles_job))
+            requests.append(_request(settings, one))
         reason = None if requests else "no attempt is due"
         return dg.SensorResult(run_requests=requests, skip_reason=reason)
 
@@ -116,7 +111,7 @@ def _note_breakdown(lake: LakeResource, run: dg.RunRecord) -> None:
     )
 
 
-def _request(settings: Settings, one: Due, candles_job: str | None) -> dg.RunRequest:
+def _request(settings: Settings, one: Due) -> dg.RunRequest:
     day = one.day.isoformat()
     tried = {"recompute": "the tables it is made of", "replay": "its segments", "candles": "broker"}
     config: dict[str, object] = {}
@@ -126,13 +121,11 @@ def _request(settings: Settings, one: Due, candles_job: str | None) -> dg.RunReq
         config = {"ops": {"exchange_files": {"config": {"base_url": source}}}}
     elif one.action in ("recompute", "replay") and one.lane == "minute":
         config = {"ops": {"minutes": {"config": {"again": True}}}}
-    elif one.action == "candles":
-        config = {"ops": {"fill_minutes": {"config": {"day": day}}}}
-    job = candles_job if one.action == "candles" else None
+    lane = MINUTE_LANE if one.lane == "minute" else CLOSE_LANE
     return dg.RunRequest(
-        job_name=job or (MINUTE_LANE if one.lane == "minute" else CLOSE_LANE),
+        job_name=HEAL_MINUTES if one.action == "candles" else lane,
         run_key=f"{one.name} {one.attempt} {one.incidents[0]}",
-        partition_key=None if job else day,
+        partition_key=day,
         run_config=config,
         tags={
             HEAL_TAG: one.name,

@@ -15,6 +15,7 @@ from assets.building import Graph
 from assets.minute_day import judge_day
 from assets.minutes import MINUTE_TABLES
 from assets.quality import record
+from optrade.tables.candles import CANDLES
 from optrade.tables.quality import CHECK_RESULTS, INCIDENTS
 from resources.lake_io import LakeResource
 from resources.lake_upkeep import compact
@@ -22,7 +23,7 @@ from resources.logs import bound, compress_old
 from resources.settings import Settings
 
 CLOSE_LANE, MINUTE_LANE, DAY_CLOSED = "close_lane", "minute_lane", "minute_day_closed"
-LOGS_PACKED = "logs_packed"
+LOGS_PACKED, HEAL_MINUTES = "logs_packed", "heal_minutes"
 FAILED_PARTITIONS = dg.AssetCheckKey(dg.AssetKey(INCIDENTS.asset_path), "no_partition_left_failed")
 """The check that looks at all dates once a day (see `partitions_watch`)."""
 AssetJob = UnresolvedAssetJobDefinition
@@ -33,10 +34,15 @@ def minute_assets() -> dg.AssetSelection:
     return dg.AssetSelection.assets(*(dg.AssetKey(table.asset_path) for table in MINUTE_TABLES))
 
 
+def candle_assets() -> dg.AssetSelection:
+    """What the broker is asked for when its feed was not heard."""
+    return dg.AssetSelection.assets(dg.AssetKey(CANDLES.asset_path))
+
+
 def close_assets() -> dg.AssetSelection:
     """What is made from the exchange's daily files."""
     daily = dg.AssetSelection.checks(FAILED_PARTITIONS)
-    return dg.AssetSelection.all() - minute_assets() - daily
+    return dg.AssetSelection.all() - minute_assets() - candle_assets() - daily
 
 
 def close_lane(graph: Graph) -> AssetJob:
@@ -58,6 +64,19 @@ def minute_lane(graph: Graph) -> AssetJob:
         selection=minute_assets(),
         description="Bring a trading day's sealed segments into the lake: ticks, gaps, chains and "
         "analytics of the minutes they touch.",
+        executor_def=dg.in_process_executor,
+        tags={"optrade/lane": "minute", "optrade/market": graph.market},
+    )
+
+
+def heal_minutes(graph: Graph) -> AssetJob:
+    """Candles for the holes of one trading day, and the minutes they fill."""
+    return dg.define_asset_job(
+        HEAL_MINUTES,
+        selection=candle_assets() | minute_assets(),
+        description="Ask the broker for minute candles of a trading day's holes, store them, and "
+        "do the minutes they fill again. Best after the close and before the day's expiry is "
+        "forgotten: 3 instruments a second, and the lane waits meanwhile.",
         executor_def=dg.in_process_executor,
         tags={"optrade/lane": "minute", "optrade/market": graph.market},
     )

@@ -32,7 +32,8 @@ TICK_GAPS = Table(
     row="one hole in a day's ticks: when, which instruments, why",
     method=(
         "From the collector's journal and the seams between its segments. A gap is stated by "
-        "whoever noticed it and never filled in silently."
+        "whoever noticed it and never filled in silently: a minute that candles fill is marked, "
+        "and counted here whenever the gaps are stated."
     ),
     columns=(
         TRADE_DATE,
@@ -48,6 +49,25 @@ TICK_GAPS = Table(
         ),
         word("session", "The collector session that noticed it", nullable=True),
         word("detail", "What was seen", nullable=True),
+        word(
+            "healed_from",
+            "What fills minutes of it: the broker's candles; null where nothing does",
+            "candles",
+            nullable=True,
+        ),
+        stamp("healed_at", "When the last of those candles was asked for", nullable=True),
+        count(
+            "filled_minutes",
+            "Minutes of its instruments that candles fill",
+            "instrument-minutes",
+            nullable=True,
+        ),
+        count(
+            "unfilled_minutes",
+            "Those with neither ticks nor a candle",
+            "instrument-minutes",
+            nullable=True,
+        ),
         SOURCE,
     ),
     key=("trade_date", "gap"),

@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from assets.building import OWNER
-from assets.minutes import KITE_SESSION
+from assets.building import KITE_SESSION, OWNER
 from optrade.quality import rules_for
 from optrade.tables import TABLES
 from optrade.tables.quality import RECORD
@@ -135,7 +134,13 @@ def test_computed_tables_depend_on_what_they_are_made_of(assets):
         "analytics.greeks_close",
     }
     assert above("raw.ticks") == {"raw.tick_segments", "raw.instruments"}
-    assert above("snapshots.chain_minute") == {"raw.ticks", "snapshots.index_minute"}
+    assert above("snapshots.chain_minute") == {
+        "raw.ticks",
+        "raw.candles",
+        "snapshots.index_minute",
+    }
+    assert above("raw.candles") == {"raw.kite_session"}
+    assert above("quality.reconciliation") == {"snapshots.chain_close", "snapshots.chain_minute"}
     assert above("raw.tick_segments") == {"raw.kite_session"}
     assert above("participants.premium_flow") == {
         "raw.participant_volume",

@@ -10,7 +10,7 @@ import pytest
 
 from optrade_dagster.definitions import build_defs, build_graph
 from optrade_dagster.heal_sensor import HEAL_TAG, incidents_healed
-from optrade_dagster.jobs import FAILED_PARTITIONS, close_lane, minute_lane
+from optrade_dagster.jobs import FAILED_PARTITIONS, close_lane, heal_minutes, minute_lane
 from optrade_dagster.partitions_watch import failed_partitions
 
 SOON = timedelta(minutes=2)
@@ -32,7 +32,7 @@ def look(lane: Any, later: timedelta) -> Any:
     defs, graph = build_defs(lane.settings), build_graph(lane.settings)
     sensor = incidents_healed(
         lane.settings,
-        [close_lane(graph), minute_lane(graph)],
+        [close_lane(graph), minute_lane(graph), heal_minutes(graph)],
         clock=lambda: datetime.now(UTC) + later,
     )
     with dg.build_sensor_context(

@@ -127,7 +127,8 @@ def test_a_hole_is_an_incident_until_it_is_filled(ended):
     hole = {
         "trade_date": DAY, "gap": "g1", "started_at": start, "ended_at": ended,
         "cause": "connection_lost", "instruments": 497, "instrument_tokens": None,
-        "session": "s", "detail": "cut", "source": "simulated",
+        "session": "s", "detail": "cut", "filled_minutes": 0, "unfilled_minutes": 3479,
+        "source": "simulated",
     }  # fmt: skip
     gaps = TICK_GAPS.empty().select(list(hole))
     gaps = pl.concat([gaps, pl.DataFrame([hole], schema=gaps.schema)])
@@ -136,9 +137,11 @@ def test_a_hole_is_an_incident_until_it_is_filled(ended):
     assert incident["opened_at"] == start
     assert incident["found_before"] == (420.0 if ended else None)
     assert "497 instruments: connection_lost: cut" in incident["evidence"]
-    filled = gaps.with_columns(healed_from=pl.lit("candles"))
-    known = follow(INCIDENTS.empty(), of_gaps(gaps), RECOVERIES.empty(), NOON)
-    assert follow(known, of_gaps(filled), RECOVERIES.empty(), NOON)["status"].item() == "closed"
+    assert of_gaps(gaps, NOON + MINUTE).height == (0 if ended else 1)
+    filled = gaps.with_columns(ended_at=pl.lit(NOON).cast(gaps.schema["ended_at"]))
+    for unfilled, status in ((1, "open"), (0, "closed")):
+        judged = of_gaps(filled.with_columns(unfilled_minutes=pl.lit(unfilled)), later)
+        assert follow(known, judged, RECOVERIES.empty(), later)["status"].item() == status
 
 
 def test_after_the_last_attempt_a_person_is_needed():
