@@ -22,7 +22,7 @@ from rich.console import Console
 
 from optrade.calendar import load_calendar
 from optrade.tables import IST
-from optrade_dagster import keep
+from optrade_dagster import keep, notify
 from resources.lake import LakeError
 from resources.settings import Settings, load_settings
 
@@ -295,5 +295,6 @@ def sql(
 
 
 keep.register(app, out, reading_settings)
+notify.register(app, out)
 if __name__ == "__main__":
     main()

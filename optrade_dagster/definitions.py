@@ -38,6 +38,7 @@ from optrade_dagster.heal import MarketBroker
 from optrade_dagster.heal_sensor import incidents_healed
 from optrade_dagster.jobs import close_lane, day_closed, heal_minutes, logs_packed, minute_lane
 from optrade_dagster.minute_sensor import minute_day_ended, tick_segments_sealed
+from optrade_dagster.notice_sensor import incidents_told
 from optrade_dagster.partitions_watch import no_partition_left_failed, partitions_watched
 from optrade_dagster.schedules import close_lane_schedule, logs_packed_schedule
 from optrade_dagster.sensors import exchange_files_published
@@ -46,6 +47,7 @@ from resources.duckdb_connection import DUCKDB_CONFIG
 from resources.lake_io import LakeResource, lake_io_manager
 from resources.logs import configure_logging
 from resources.memory import Budget
+from resources.notify import Notifier
 from resources.nse import ARCHIVE_FIELDS, ArchiveResource
 from resources.recordings import Recordings
 from resources.settings import Settings, load_settings
@@ -113,6 +115,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "refusals": Refusals(),
         "verdicts": Verdicts(),
         "broker": MarketBroker(settings),
+        "notifier": Notifier(settings.notify),
     }
 
 
@@ -171,6 +174,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             minute_day_ended(),
             kite_session_watched(),
             incidents_healed(settings, [job, minutes, candles]),
+            incidents_told(settings),
         ],
         resources={**build_resources(settings), **resource_overrides},
         executor=dg.in_process_executor,

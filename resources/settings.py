@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from resources.log_masking import MASK
 from resources.settings_archive import ArchiveSettings, MemorySettings
 from resources.settings_base import SIZE, SIZE_EXAMPLE, Group, full
 from resources.settings_files import (
@@ -35,6 +36,7 @@ from resources.settings_live import (
     SimulatorSettings,
     SpoolSettings,
 )
+from resources.settings_notify import NotifySettings
 
 PREFIX = "OPTRADE_"
 ENCODING = "utf-8-sig"
@@ -124,6 +126,7 @@ class Settings(BaseSettings):
     simulator: SimulatorSettings = SimulatorSettings()
     logging: LoggingSettings = LoggingSettings()
     backup: BackupSettings = BackupSettings()
+    notify: NotifySettings = NotifySettings()
 
     @field_validator("home", mode="after")
     @classmethod
@@ -278,8 +281,9 @@ def _explain(error: ValidationError, in_file: Mapping[str, str | None], env_file
         unset = "by default" if fault["input"] == setting.field.default else "in the program"
         why = fault["msg"].removeprefix("Value error, ")
         aside = f" ({why})" if fault["type"] == "value_error" else ""
+        found = MASK if setting.field.annotation is SecretStr else repr(fault["input"])
         lines.append(
-            f"{setting.name}: found {fault['input']!r} {here.get(setting.name, unset)}{aside}; "
+            f"{setting.name}: found {found} {here.get(setting.name, unset)}{aside}; "
             f"expected {setting.expects}. Correct it, or remove it for the default, "
             f"{setting.default or 'none'}."
         )
