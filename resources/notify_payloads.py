@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from email import policy
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 from typing import Any, Final
@@ -18,6 +19,9 @@ VERSION: Final = 1
 """Of the webhook's shape; another number means that fields changed their meaning or went."""
 _STANDS: Final = timedelta(days=365)
 """An alert ends when its `endsAt` is past; one that stands is told to go on so long."""
+
+_UNFOLDED: Final = policy.default.clone(max_line_length=300)
+"""A subject that is folded arrives with a blank before it; RFC 5322 allows 998 characters."""
 
 
 def webhook_payload(notices: Sequence[Notice], now: datetime) -> dict[str, Any]:
@@ -101,7 +105,7 @@ def alerts(notices: Sequence[Notice], now: datetime) -> list[dict[str, Any]]:
 
 def mail(notice: Notice, sender: str, recipients: Sequence[str], now: datetime) -> EmailMessage:
     """A notice as a plain text mail."""
-    message = EmailMessage()
+    message = EmailMessage(_UNFOLDED)
     message["From"] = sender
     message["To"] = ", ".join(recipients)
     message["Subject"] = notice.subject
