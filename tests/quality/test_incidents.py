@@ -130,9 +130,10 @@ def test_a_hole_is_an_incident_until_it_is_filled(ended):
         "session": "s", "detail": "cut", "filled_minutes": 0, "unfilled_minutes": 3479,
         "source": "simulated",
     }  # fmt: skip
-    gaps = TICK_GAPS.empty().select(list(hole))
-    gaps = pl.concat([gaps, pl.DataFrame([hole], schema=gaps.schema)])
-    (incident,) = follow(INCIDENTS.empty(), of_gaps(gaps), RECOVERIES.empty(), NOON).to_dicts()
+    gaps = pl.DataFrame([dict.fromkeys(TICK_GAPS.schema) | hole], schema=TICK_GAPS.schema)
+    later = NOON + timedelta(minutes=5)
+    known = follow(INCIDENTS.empty(), of_gaps(gaps, later), RECOVERIES.empty(), later)
+    (incident,) = known.to_dicts()
     assert (incident["cause"], incident["action"]) == ("feed_cut", "candles")
     assert incident["opened_at"] == start
     assert incident["found_before"] == (420.0 if ended else None)
