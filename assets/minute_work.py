@@ -46,7 +46,7 @@ from optrade.tables.raw_live import INSTRUMENTS, TICK_SEGMENTS, TICKS
 from optrade.tables.snapshots import CHAIN_CLOSE, CHAIN_MINUTE, INDEX_MINUTE
 from optrade.tables.surface import SURFACE_MINUTE, SURFACE_POINTS_MINUTE
 from resources.journal import tick_gaps
-from resources.lake_io import LakeResource
+from resources.lake_io import ReadLake
 from resources.lake_parts import held_minutes
 from resources.recordings import Recorded, RecordedDay
 
@@ -97,7 +97,7 @@ class DayWork:
     """One day of the lane."""
 
     graph: Graph
-    lake: LakeResource
+    lake: ReadLake
     recorded: RecordedDay
     maths: Maths
     guard: Guard
@@ -134,6 +134,20 @@ class DayWork:
         for start in range(0, len(names), BATCH_SEGMENTS):
             yield self._batch(names[start : start + BATCH_SEGMENTS])
 
+    def minute(self, minute: datetime) -> Frames:
+        """One minute again: from ticks the lake holds and the state that the one before left."""
+        held = held_minutes(self.lake.lake, INDEX_MINUTE, self.day)
+        held |= held_minutes(self.lake.lake, CHAIN_MINUTE, self.day)
+        earlier = [other for other in held if other < minute]
+        since = max(earlier) + _MINUTE if earlier else self._hours()[0]
+        at = "coalesce(exchange_at, received_at)"
+        span = f"{at} >= TIMESTAMPTZ '{since}' AND {at} < TIMESTAMPTZ '{minute + _MINUTE}'"
+        ticks = self.lake.read(TICKS, [self.day], where=span)
+        first = since if earlier else min([minute, *minutes_of(ticks, *self._hours())])
+        minutes = [first + n * _MINUTE for n in range(int((minute - first) / _MINUTE) + 1)]
+        frames = self._computed(ticks, minutes)
+        return {name: rows.filter(pl.col("minute") == minute) for name, rows in frames.items()}
+
     def once(self) -> Frames:
         """What does not come in segments: the gaps so far, and the dump where it is news."""
         frames = {TICK_GAPS.full_name: tick_gaps(self.recorded.journal(), self.day, self.source)}
@@ -148,7 +162,7 @@ class DayWork:
         return frames
 
     def _batch(self, names: Sequence[str]) -> Batch:
-        segments, ticks = self._decoded(names)
+        segments, ticks = self.decoded(names)
         opened, closed = self._hours()
         touched = minutes_of(ticks, opened, closed)
         minutes = self._minutes(touched)
@@ -162,7 +176,7 @@ class DayWork:
             frames |= self._computed(self._ticks_of(minutes, ticks, stored), minutes)
         return Batch(frames, stored, tuple(minutes), tuple(refused.values()))
 
-    def _decoded(self, names: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def decoded(self, names: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The segments' rows and their ticks; a segment that breaks a rule has a row alone."""
         read = [self._read(name) for name in names]
         segments, ticks = _stacked(read)

@@ -78,6 +78,18 @@ def build_recipes(settings: Settings, graph: Graph) -> tuple[Recipe, ...]:
     )
 
 
+def build_maths(settings: Settings) -> Maths:
+    """What the minute lane's maths assumes."""
+    assumed = settings.analytics
+    return Maths(
+        assumed.risk_free_rate,
+        assumed.tick_rupees,
+        assumed.strike_offsets,
+        assumed.max_gap_seconds,
+        assumed.repair_surfaces,
+    )
+
+
 def build_resources(settings: Settings) -> dict[str, Any]:
     """The adapters, from the settings."""
     lake = LakeResource(
@@ -117,19 +129,11 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
     computed = [*(recipe.table for recipe in recipes), PREMIUM_OVERLAY]
     tables: list[Table] = [SOURCE_FILES, *FILE_TABLES.values(), *computed]
     job, minutes, packed = close_lane(graph), minute_lane(graph), logs_packed(settings)
-    assumed = settings.analytics
-    maths = Maths(
-        assumed.risk_free_rate,
-        assumed.tick_rupees,
-        assumed.strike_offsets,
-        assumed.max_gap_seconds,
-        assumed.repair_surfaces,
-    )
     return dg.Definitions(
         assets=[
             build_raw(graph),
             *(build_asset(graph, recipe) for recipe in recipes),
-            build_minutes(graph, maths),
+            build_minutes(graph, build_maths(settings)),
             build_overlay(graph),
             kite_session(graph),
         ],
