@@ -279,9 +279,7 @@ def compare(table: Table, held: pl.DataFrame, recomputed: pl.DataFrame) -> Diffe
     right = recomputed.select(names).sort(key, maintain_order=True)
     if not left.select(key).equals(right.select(key)):
         return _other_rows(table, left, right)
-    same = pl.DataFrame(
-        {name: _bits(left[name]).eq_missing(_bits(right[name])) for name in names}
-    )
+    same = pl.DataFrame({name: _bits(left[name]).eq_missing(_bits(right[name])) for name in names})
     differing = same.with_row_index("_row").filter(~pl.all_horizontal(names))
     if differing.is_empty():
         return None

@@ -38,22 +38,18 @@ from optrade_dagster.recompute import Recomputation
 from resources.lake import Lake, LakeLocation
 from resources.lake_history import (
     FoundRows,
+    History,
     equals,
-    find_rows,
     is_upkeep,
     newest_snapshot,
-    read_commit,
     source,
 )
-from resources.lake_slices import on_dates
 from resources.settings import Settings
 
-_SAMPLE = 3
 _MOST_KEYS = 5
 _MINUTE = timedelta(minutes=1)
 _HIDDEN = (".dagster/", "dagster/")
 """Tags of Dagster's own that say nothing of a value."""
-_ORDER = {name: place for place, name in enumerate(TABLES)}
 
 
 def explain(
@@ -80,7 +76,8 @@ def explain(
     with Lake.open(location, read_only=True, as_known_at=as_known_at) as lake:
         snapshot = newest_snapshot(lake)
         row = _only_row(lake, declared, where, snapshot)
-        chain = Chain(settings, lake, Lineage.of(settings), _with_minute(declared, row))
+        history = History(lake)
+        chain = Chain(settings, history, Lineage.of(settings), _with_minute(declared, row))
         steps = chain.steps_to(declared, snapshot)
         found = Explanation(
             market=settings.market,
@@ -91,7 +88,7 @@ def explain(
         )
         if not verify:
             return found
-        with Recomputation.open(settings, lake, chain.lineage, snapshot) as recomputation:
+        with Recomputation.open(settings, history, chain.lineage, snapshot) as recomputation:
             verified = tuple(recomputation.verify(step, chain.row) for step in reversed(steps))
         return replace(found, verified=verified)
 
@@ -162,7 +159,7 @@ class Chain:
     """The way from a row up to what was fetched, each table as it was when it was read."""
 
     settings: Settings
-    lake: Lake
+    history: History
     lineage: Lineage
     row: Mapping[str, Any]
     _steps: dict[tuple[str, date, int], Step] = field(default_factory=dict)
@@ -170,13 +167,14 @@ class Chain:
     @property
     def raw(self) -> RawBytes:
         """The raw files of this market."""
-        return RawBytes(self.settings, self.lake, self.lineage)
+        return RawBytes(self.settings, self.history.lake, self.lineage)
 
     def steps_to(self, table: Table, snapshot: int) -> tuple[Step, ...]:
         """The steps from a table's row of the row's date on, each after all that it feeds."""
         self._follow(table, self.row["trade_date"], snapshot)
-        ordered = sorted(self._steps.values(), key=lambda s: (_ORDER[s.table], s.day, s.snapshot))
-        return tuple(reversed(ordered))
+        depth = {name: self.lineage.depth(TABLES[name]) for name, _, _ in self._steps}
+        order = sorted(self._steps, key=lambda at: (depth[at[0]], *at), reverse=True)
+        return tuple(self._steps[at] for at in order)
 
     def _follow(self, table: Table, day: date, snapshot: int) -> None:
         shared, found = self._narrowed(table, (day,), snapshot)
@@ -189,7 +187,7 @@ class Chain:
             return
         inputs, followed = self._inputs(table, day, made_in)
         self._steps[at] = Step(
-            rows=self._rows(table, (day,), made_in, shared, found.count),
+            rows=_rows(table, (day,), made_in, shared, found),
             row_is=table.row,
             method=table.method,
             commits=commits,
@@ -211,8 +209,7 @@ class Chain:
         for upstream in self._upstreams(table):
             dates = upstream.dates(self.lineage.graph.calendar, day)
             shared, found = self._narrowed(upstream.table, dates, read_at, upstream.where)
-            rows = self._rows(upstream.table, dates, read_at, shared, found.count, upstream.where)
-            told.append(rows)
+            told.append(_rows(upstream.table, dates, read_at, shared, found))
             near = dates[-1 - FOLLOWED_SESSIONS :] if _is_near(upstream) else dates[-1:]
             if upstream.own_day or _is_near(upstream):
                 followed += [(upstream.table, d, read_at) for d in near]
@@ -249,8 +246,8 @@ class Chain:
         shared = shared_key(self.row, table)
         kept = self._fixed(table, snapshot)
         while True:
-            conditions = " AND ".join([equals(shared), *kept, where or "true"])
-            found = find_rows(self.lake, table, dates, snapshot, conditions)
+            narrowed = " AND ".join([equals(shared), *kept])
+            found = self.history.find(table, dates, snapshot, where or "true", narrowed)
             if found.count or not shared:
                 return shared, found
             shared.popitem()
@@ -260,7 +257,7 @@ class Chain:
         minute = self.row.get("minute")
         if minute is None or table not in (TICKS, TICK_SEGMENTS):
             return []
-        return [of_minute(table, minute, snapshot)]
+        return [of_minute(self.history.lake, table, minute, snapshot)]
 
     def _made(
         self, table: Table, day: date, shared: Mapping[str, Any], found: FoundRows
@@ -269,43 +266,31 @@ class Chain:
         current = self.lineage.code_version(table)
         compacted_in = None
         while True:
-            commits = [read_commit(self.lake, at, table, current) for at in found.snapshots]
+            commits = [self.history.commit(at, table, current) for at in found.snapshots]
             upkeep = [commit.snapshot for commit in commits if is_upkeep(commit)]
             if not upkeep:
                 return found, tuple(commits), compacted_in
             compacted_in = max(upkeep)
             before = compacted_in - 1
-            conditions = " AND ".join([equals(shared), *self._fixed(table, before)])
-            found = find_rows(self.lake, table, (day,), before, conditions)
+            narrowed = " AND ".join([equals(shared), *self._fixed(table, before)])
+            found = self.history.find(table, (day,), before, narrowed=narrowed)
 
-    def _rows(
-        self,
-        table: Table,
-        dates: Sequence[date],
-        snapshot: int,
-        shared: Mapping[str, Any],
-        count: int,
-        where: str | None = None,
-    ) -> Rows:
-        from_ = f"FROM {source(table, snapshot)} WHERE {on_dates(dates)} AND ({where or 'true'})"
-        of = " AND ".join([equals(shared), *self._fixed(table, snapshot)])
-        key = ", ".join(f'"{name}"' for name in table.key)
-        sample = self.lake.sql(f"SELECT {key} {from_} AND {of} ORDER BY ALL LIMIT {_SAMPLE}")
-        held = self.lake.sql(
-            f"SELECT count(*) AS n, min(trade_date) AS first, max(trade_date) AS last, "
-            f"count(DISTINCT trade_date) AS dates {from_}"
-        ).row(0, named=True)
-        return Rows(
-            table=table.full_name,
-            first=held["first"] or dates[0],
-            last=held["last"] or dates[-1],
-            dates=held["dates"],
-            snapshot=snapshot,
-            shared=dict(shared),
-            count=count,
-            slice_rows=held["n"],
-            sample=tuple(sample.iter_rows(named=True)),
-        )
+
+def _rows(
+    table: Table, dates: Sequence[date], snapshot: int, shared: Mapping[str, Any], found: FoundRows
+) -> Rows:
+    held = found.dates or tuple(dates)
+    return Rows(
+        table=table.full_name,
+        first=held[0],
+        last=held[-1],
+        dates=len(found.dates),
+        snapshot=snapshot,
+        shared=dict(shared),
+        count=found.count,
+        slice_rows=found.slice_rows,
+        sample=found.sample,
+    )
 
 
 def _is_near(upstream: Upstream) -> bool:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from optrade.explanation import Commit, Explanation, Key, RawFile, Rows, Run, Step, Value, Verified
 from optrade.tables import IST
 
+_MOST_CHARS = 80
 _MOST_FILES = 12
 """Files that are listed under a step; JSON has all."""
 
@@ -52,8 +53,9 @@ def _step(step: Step, runs: dict[str, Run]) -> Iterator[str]:
     for path in step.data_files:
         yield f"  data file {path.replace(chr(92), '/').rsplit('/data/', 1)[-1]}"
     for read in step.inputs:
-        span = f"{read.first}" if read.dates < 2 else f"{read.first}..{read.last}"
-        yield f"  made from {read.table} {span}: {_narrowed(read)}, as of snapshot {read.snapshot}"
+        span = f"{read.first}" if read.first == read.last else f"{read.first}..{read.last}"
+        held = _narrowed(read) if read.dates else "nothing held"
+        yield f"  made from {read.table} {span}: {held}, as of snapshot {read.snapshot}"
     for file in step.raw_files[:_MOST_FILES]:
         yield from _file(file)
     if (more := len(step.raw_files) - _MOST_FILES) > 0:
@@ -70,20 +72,24 @@ def _narrowed(rows: Rows) -> str:
 def _commit(commit: Commit, runs: dict[str, Run]) -> Iterator[str]:
     yield (
         f"  committed in snapshot {commit.snapshot} at {_at(commit.committed_at)} by "
-        f"{commit.author or 'nobody named'}: {commit.message}"
+        f"{commit.author or 'nobody named'}: {_shortened(commit.message)}"
     )
     if commit.made_with != commit.current:
         then = f"code version {commit.made_with!r}" if commit.made_with else "no code version"
         yield f"    made with {then}; today's code is version {commit.current!r}"
     elif commit.made_with:
         yield f"    code version {commit.made_with!r}, today's"
-    run = runs.get(commit.run_id or "")
+    run = runs.pop(commit.run_id or "", None)  # Told once.
     if run is not None and run.job is None:
         yield f"    run {run.run_id}: not in the event log any more"
     elif run is not None:
         tags = ", ".join(f"{name}={value}" for name, value in (run.tags or {}).items())
         started = f", begun {_at(run.started_at)}" if run.started_at else ""
         yield f"    run {run.run_id}: job {run.job}, {run.status}{started}; {tags}"
+
+
+def _shortened(message: str) -> str:
+    return message if len(message) <= _MOST_CHARS else f"{message[:_MOST_CHARS]}…"
 
 
 def _file(file: RawFile) -> Iterator[str]:

@@ -72,6 +72,11 @@ class Lineage:
         minute_lane = table in minutes.MINUTE_TABLES
         return minutes.CODE_VERSION if minute_lane else raw.CODE_VERSION
 
+    def depth(self, table: Table) -> int:
+        """How many tables lie between a table and the files; what feeds another lies lower."""
+        parents = [read.table for read in self.inputs(table) if read.table is not table]
+        return max((1 + self.depth(parent) for parent in parents), default=0)
+
     def kinds(self, table: Table) -> tuple[str, ...]:
         """The kinds of the exchange's files that a table comes from, however far up."""
         if table.full_name in KINDS:

@@ -65,7 +65,7 @@ class RawBytes:
             return ()
         sha256 = self._dump_sha256(day, snapshot) if table is INSTRUMENTS else None
         stored_as = file.relative_to(self.settings.market_home).as_posix()
-        return (RawFile(day, table.name, file.name, sha256, None, stored_as, "market"),)
+        return (RawFile(day, file.stem, file.name, sha256, None, stored_as, "market"),)
 
     def kept(
         self, kinds: Collection[str], dates: Collection[date], snapshot: int
@@ -101,14 +101,17 @@ class RawBytes:
         return str(found.item())
 
 
-def of_minute(table: Table, minute: datetime, snapshot: int) -> str:
+def of_minute(lake: Lake, table: Table, minute: datetime, snapshot: int) -> str:
     """The SQL condition of a minute's ticks, or of the segments they came in."""
     until = minute + _MINUTE
     inside = f"{_MOMENT} >= TIMESTAMPTZ '{minute}' AND {_MOMENT} < TIMESTAMPTZ '{until}'"
     if table is TICKS:
         return inside
-    of_day = f"{on_dates([minute.date()])} AND {inside}"
-    return f"segment IN (SELECT DISTINCT segment FROM {source(TICKS, snapshot)} WHERE {of_day})"
+    found = lake.sql(
+        f"SELECT DISTINCT segment FROM {source(TICKS, snapshot)} "
+        f"WHERE {on_dates([minute.date()])} AND {inside} ORDER BY segment"
+    )
+    return f"segment IN ({', '.join(repr(name) for name in found['segment']) or 'NULL'})"
 
 
 def path_of(settings: Settings, file: RawFile) -> Path:

@@ -36,7 +36,7 @@ from optrade_dagster.lineage import Lineage
 from optrade_dagster.raw_bytes import damage, of_minute
 from resources.journal import tick_gaps
 from resources.lake import Lake, LakeLocation
-from resources.lake_history import PastLake, before_in_run, changes
+from resources.lake_history import History, PastLake, before_in_run
 from resources.recordings import RecordedDay
 from resources.settings import Settings
 
@@ -49,7 +49,7 @@ class Recomputation:
     """Steps of one chain; opens each past state of the lake once."""
 
     settings: Settings
-    lake: Lake
+    history: History
     lineage: Lineage
     snapshot: int
     stack: ExitStack
@@ -59,11 +59,11 @@ class Recomputation:
     @classmethod
     @contextmanager
     def open(
-        cls, settings: Settings, lake: Lake, lineage: Lineage, snapshot: int
+        cls, settings: Settings, history: History, lineage: Lineage, snapshot: int
     ) -> Iterator[Recomputation]:
-        """A recomputation of what `lake` shows at `snapshot`."""
+        """A recomputation of what the lake showed at `snapshot`."""
         with ExitStack() as stack:
-            yield cls(settings, lake, lineage, snapshot, stack)
+            yield cls(settings, history, lineage, snapshot, stack)
 
     def verify(self, step: Step, row: Mapping[str, Any]) -> Verified:
         """Compute a step again; `row` is the explained one, whose minute or segment it is of."""
@@ -101,8 +101,8 @@ class Recomputation:
             return
         reads = self._reads(self.lineage.inputs(table), step.day)
         last = max(step.commits, key=lambda commit: commit.snapshot)
-        since = before_in_run(self.lake, last)
-        between = [at for at in changes(self.lake, reads, since) if at < step.snapshot]
+        since = before_in_run(self.history.lake, last)
+        between = [at for at in self.history.changes(reads) if since < at < step.snapshot]
         states = [step.snapshot - 1, *(at - 1 for at in reversed(between))]
         for at in list(dict.fromkeys(states))[:_MOST_TRIES]:
             yield at, self._same(reads, at)
@@ -116,7 +116,7 @@ class Recomputation:
 
     def _same(self, reads: Reads, snapshot: int) -> Lake:
         """The lake as of a snapshot, or of a later one in which those dates still were the same."""
-        later = changes(self.lake, reads, snapshot)
+        later = [at for at in self.history.changes(reads) if at > snapshot]
         at = max(snapshot, min(later[0] - 1, self.snapshot) if later else self.snapshot)
         return self._at(at)
 
@@ -188,7 +188,7 @@ class Recomputation:
             return [file.name for file in step.raw_files]
         if "segment" in row:
             return [row["segment"]]
-        where = of_minute(TICKS, row["minute"], step.snapshot)
+        where = of_minute(lake, TICKS, row["minute"], step.snapshot)
         ticks = lake.read(TICKS, [step.day], columns=["segment"], where=where)
         return sorted(ticks["segment"].unique())
 

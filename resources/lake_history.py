@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from resources.lake_slices import on_dates
 from resources.lake_upkeep import UPKEEP
 
 _METADATA = f"__ducklake_metadata_{CATALOG}"
+_SAMPLE = 3
 _FROM_FILES = (
     f"FROM {_METADATA}.ducklake_data_file f "
     f"JOIN {_METADATA}.ducklake_table t USING (table_id) "
@@ -30,11 +31,18 @@ _FROM_FILES = (
 
 @dataclass(frozen=True)
 class FoundRows:
-    """Rows as of a snapshot: how many, the data files that hold them and their snapshots."""
+    """Rows of some dates as of a snapshot.
+
+    `count` of the `slice_rows` meet a condition; `files`, `snapshots` and `sample` (a key of each
+    file) are of those. `dates` have rows at all.
+    """
 
     count: int
+    slice_rows: int
     files: tuple[str, ...]
     snapshots: tuple[int, ...]
+    dates: tuple[date, ...]
+    sample: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -85,19 +93,79 @@ def source(table: Table, snapshot: int) -> str:
     return f"{CATALOG}.{table.full_name} AT (VERSION => {snapshot})"
 
 
-def find_rows(
-    lake: Lake, table: Table, dates: Collection[date], snapshot: int, where: str = "true"
-) -> FoundRows:
-    """Where the rows of some dates, narrowed by a condition, were as of a snapshot."""
-    found = lake.sql(
-        f"SELECT filename, snapshot_id, count(*) AS n FROM {source(table, snapshot)} "
-        f"WHERE {on_dates(dates)} AND ({where}) GROUP BY ALL ORDER BY ALL"
-    )
-    return FoundRows(
-        int(found["n"].sum()),
-        tuple(found["filename"]),
-        tuple(sorted(set(found["snapshot_id"].to_list()))),
-    )
+@dataclass(frozen=True)
+class History:
+    """What an open lake tells of its past; what was asked once is remembered."""
+
+    lake: Lake
+    _changes: dict[tuple[str, tuple[date, ...]], list[int]] = field(default_factory=dict)
+    _rows: dict[tuple[Any, ...], FoundRows] = field(default_factory=dict)
+    _commits: dict[tuple[str, int], Commit] = field(default_factory=dict)
+
+    def changes(self, read: Mapping[str, Collection[date]]) -> list[int]:
+        """The snapshots in which a data file came or went; `read` are dates by table."""
+        found: set[int] = set()
+        for name, dates in read.items():
+            key = (name, tuple(sorted(dates)))
+            if key not in self._changes:
+                self._changes[key] = self._changes_of(*key)
+            found.update(self._changes[key])
+        return sorted(found)
+
+    def _changes_of(self, name: str, dates: Sequence[date]) -> list[int]:
+        group, table = name.split(".")
+        rows = self.lake.sql(
+            "SELECT DISTINCT unnest([f.begin_snapshot, f.end_snapshot, d.begin_snapshot]) AS at "
+            f"{_FROM_FILES} "
+            f"LEFT JOIN {_METADATA}.ducklake_delete_file d USING (data_file_id) "
+            "WHERE t.table_name = ? AND s.schema_name = ? AND "
+            "regexp_extract(f.path, 'trade_date=([0-9-]+)', 1) IN (SELECT unnest(?))",
+            [table, group, [day.isoformat() for day in dates]],
+        )
+        return [at for at in rows["at"].to_list() if at is not None]
+
+    def find(
+        self,
+        table: Table,
+        dates: Sequence[date],
+        snapshot: int,
+        where: str = "true",
+        narrowed: str = "true",
+    ) -> FoundRows:
+        """The rows of some dates and a condition as of a snapshot, and those `narrowed` to."""
+        past = [at for at in self.changes({table.full_name: dates}) if at <= snapshot]
+        key = (table.full_name, tuple(dates), max(past, default=0), where, narrowed)
+        if key not in self._rows:
+            self._rows[key] = self._find(table, dates, snapshot, where, narrowed)
+        return self._rows[key]
+
+    def _find(
+        self, table: Table, dates: Sequence[date], snapshot: int, where: str, narrowed: str
+    ) -> FoundRows:
+        sample = ", ".join(f"{name} := {name}" for name in table.key)
+        rows = self.lake.sql(
+            "SELECT filename, snapshot_id, trade_date, count(*) AS all_rows, "
+            f"count(*) FILTER ({narrowed}) AS n, "
+            f"min(struct_pack({sample})) FILTER ({narrowed}) AS sample "
+            f"FROM {source(table, snapshot)} WHERE {on_dates(dates)} AND ({where}) "
+            "GROUP BY ALL ORDER BY ALL"
+        )
+        of = rows.filter(pl.col("n") > 0)
+        return FoundRows(
+            count=int(of["n"].sum()),
+            slice_rows=int(rows["all_rows"].sum()),
+            files=tuple(of["filename"]),
+            snapshots=tuple(sorted(set(of["snapshot_id"].to_list()))),
+            dates=tuple(sorted(set(rows["trade_date"].to_list()))),
+            sample=tuple(of["sample"].head(_SAMPLE).to_list()),
+        )
+
+    def commit(self, snapshot: int, table: Table, current: str | None) -> Commit:
+        """A snapshot's story, as far as a table goes; `current` is its code version now."""
+        key = (table.full_name, snapshot)
+        if key not in self._commits:
+            self._commits[key] = read_commit(self.lake, snapshot, table, current)
+        return self._commits[key]
 
 
 def read_commit(lake: Lake, snapshot: int, table: Table, current: str | None) -> Commit:
@@ -133,20 +201,3 @@ def before_in_run(lake: Lake, commit: Commit) -> int:
         [commit.author, commit.snapshot],
     ).item()
     return commit.snapshot - 1 if found is None or commit.run_id is None else int(found)
-
-
-def changes(lake: Lake, read: Mapping[str, Collection[date]], after: int) -> list[int]:
-    """The snapshots after one in which a data file came or went; `read` are dates by table."""
-    found: set[int] = set()
-    for name, dates in read.items():
-        group, table = name.split(".")
-        rows = lake.sql(
-            "SELECT DISTINCT unnest([f.begin_snapshot, f.end_snapshot, d.begin_snapshot]) AS at "
-            f"{_FROM_FILES} "
-            f"LEFT JOIN {_METADATA}.ducklake_delete_file d USING (data_file_id) "
-            "WHERE t.table_name = ? AND s.schema_name = ? AND "
-            "regexp_extract(f.path, 'trade_date=([0-9-]+)', 1) IN (SELECT unnest(?))",
-            [table, group, [day.isoformat() for day in dates]],
-        )
-        found |= {at for at in rows["at"].to_list() if at is not None and at > after}
-    return sorted(found)
