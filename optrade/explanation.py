@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from optrade.calendar import TradingCalendar
@@ -279,7 +280,7 @@ def compare(table: Table, held: pl.DataFrame, recomputed: pl.DataFrame) -> Diffe
     right = recomputed.select(names).sort(key, maintain_order=True)
     if not left.select(key).equals(right.select(key)):
         return _other_rows(table, left, right)
-    same = pl.DataFrame({name: _bits(left[name]).eq_missing(_bits(right[name])) for name in names})
+    same = pl.DataFrame({name: _same(left[name], right[name]) for name in names})
     differing = same.with_row_index("_row").filter(~pl.all_horizontal(names))
     if differing.is_empty():
         return None
@@ -291,8 +292,12 @@ def compare(table: Table, held: pl.DataFrame, recomputed: pl.DataFrame) -> Diffe
     )
 
 
-def _bits(values: pl.Series) -> pl.Series:
-    return values.reinterpret(signed=True) if values.dtype == pl.Float64() else values
+def _same(left: pl.Series, right: pl.Series) -> pl.Series:
+    """Which values have the same bits; null is null."""
+    if left.dtype != pl.Float64():
+        return left.eq_missing(right)
+    bits = [np.ascontiguousarray(v.fill_null(0.0).to_numpy()).view(np.int64) for v in (left, right)]
+    return pl.Series(bits[0] == bits[1]) & (left.is_null() == right.is_null())
 
 
 def _other_rows(table: Table, held: pl.DataFrame, recomputed: pl.DataFrame) -> Difference:

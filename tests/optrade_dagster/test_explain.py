@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
+import shutil
 import sys
 from dataclasses import dataclass
-from datetime import date
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ from optrade.explanation import Explanation
 from optrade.tables import TABLES
 from optrade_dagster.explain import explain
 from optrade_dagster.explain_text import as_text
+from optrade_dagster.home import open_lake
 from resources.lake_history import equals
-from tests.assets.spooled_market import DAY, MINUTE_COUNT, Market, whole_day
+from resources.lake_upkeep import compact
+from tests.assets.spooled_market import DAY, MINUTE_COUNT, OPEN, Market, whole_day
 
 SEED = 20_261_123
 VALUES = 50 if os.environ.get("OPTRADE_STRESS") else 6
@@ -49,11 +53,9 @@ def with_minutes(lane: Any) -> Both:
 
 
 @pytest.fixture(scope="module")
-def both(lanes: Any, exchange: Path, sessions: list[date]) -> Both:
+def both(filled: Any, lanes: Any, exchange: Path) -> Both:
     """Not to be written to."""
-    lane = lanes(exchange)
-    for first, last in ((sessions[0], sessions[3]), (sessions[4], sessions[5])):
-        assert lane.run(first, last).success
+    lane = lanes(exchange, like=filled[0])
     made = with_minutes(lane)
     overlay = lane.job.execute_in_process(
         instance=lane.instance,
@@ -98,4 +100,52 @@ def test_random_values_of_every_table_come_out_of_the_raw_bytes_again(both: Both
         assert found.first_difference is None, f"{told}\n" + "\n".join(as_text(found))
         assert found.raw_files, told
         assert len(found.verified) == len(found.steps)
-        assert all(run.job for run in found.runs)
+
+
+def test_a_minute_is_followed_through_its_compaction(
+    both: Both, lanes: Any, exchange: Path
+) -> None:
+    lane = lanes(exchange, like=both.lane)
+    shutil.copytree(both.lane.settings.spool_root, lane.settings.spool_root)
+    table = TABLES["analytics.greeks_minute"]
+    key = {
+        "trade_date": DAY,
+        "minute": OPEN + timedelta(minutes=2),
+        "strike": 25000.0,
+        "option_type": "PE",
+    }
+    asked = table.full_name, key, "iv"
+    before = Both(both.lane, both.spooled).explain(*asked)
+    with open_lake(lane.settings, read_only=False) as lake:
+        for name in ("raw.ticks", "snapshots.chain_minute", table.full_name):
+            assert compact(lake, TABLES[name], DAY).changed
+
+    found = Both(lane, both.spooled).explain(*asked, verify=True)
+
+    assert found.first_difference is None
+    assert found.value == before.value
+    assert found.steps[0].compacted_in == found.snapshot
+    assert [step.commits for step in found.steps] == [step.commits for step in before.steps]
+    kinds = {file.kind for file in found.raw_files}
+    assert {"tick_segment", "fo_bhavcopy", "index_close"} <= kinds
+    assert all(run.job == "minute_lane" for run in before.runs if run.job)
+
+
+def test_a_damaged_segment_is_named_with_both_hashes(
+    both: Both, lanes: Any, exchange: Path
+) -> None:
+    lane = lanes(exchange, like=both.lane)
+    shutil.copytree(both.lane.settings.spool_root, lane.settings.spool_root)
+    key = {"trade_date": DAY, "minute": OPEN, "instrument_token": 256265}
+    asked = "snapshots.index_minute", key, "last_price"
+    copied = Both(lane, both.spooled)
+    file = next(f for f in copied.explain(*asked).raw_files if f.kind == "tick_segment")
+    path = lane.settings.market_home / file.stored_as
+    path.write_bytes(path.read_bytes() + b"x")
+
+    first = copied.explain(*asked, verify=True).first_difference
+
+    assert first is not None
+    assert first.table == "raw.tick_segments"
+    changed = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert all(said in str(first.problem) for said in (str(path), changed, str(file.sha256)))
