@@ -37,11 +37,15 @@ from optrade_dagster.raw_bytes import damage, of_minute
 from resources.journal import tick_gaps
 from resources.lake import Lake, LakeLocation
 from resources.lake_history import History, PastLake, before_in_run
-from resources.recordings import RecordedDay
+from resources.recordings import NothingRecorded, RecordedDay
 from resources.settings import Settings
 
 _MOST_TRIES = 5
 Reads = Mapping[str, Collection[date]]
+
+
+class NotComputed(RuntimeError):
+    """A raw file that today's code refuses; says why."""
 
 
 @dataclass
@@ -74,9 +78,12 @@ class Recomputation:
             return Verified(step.table, step.day, step.snapshot, None, 0, problem=problem)
         if table is SOURCE_FILES:  # Answers of the archive: their bytes are all that can be proved.
             return Verified(step.table, step.day, step.snapshot, None, step.rows.count)
-        if table in MINUTE_TABLES:
-            return self._minute_lane(table, step, row)
-        return self._close_lane(table, step)
+        try:
+            if table in MINUTE_TABLES:
+                return self._minute_lane(table, step, row)
+            return self._close_lane(table, step)
+        except (NothingRecorded, NotComputed) as told:
+            return Verified(step.table, step.day, step.snapshot, None, 0, problem=str(told))
 
     def _close_lane(self, table: Table, step: Step) -> Verified:
         """A whole date of a table; the first try that is the same, else the first one."""
@@ -140,7 +147,10 @@ class Recomputation:
         load = Load(self.lineage.graph, lake)
         answers = lake.read(SOURCE_FILES, [day]).iter_rows(named=True)
         load.files = {(row["trade_date"], row["kind"]): row for row in answers}
-        return load.table(kind).frame
+        found = load.table(kind)
+        if day not in found.dates and (refused := load.refused.get(table.full_name)):
+            raise NotComputed(refused[day])
+        return found.frame
 
     def _frames(self, recipe: Recipe, day: date, lake: Lake) -> Frames:
         frames: Frames = {}

@@ -86,7 +86,7 @@ def test_a_late_correction_changes_now_and_not_as_known_then(
     for file in (old["participant_oi"], new["participant_oi"]):
         kept = (lane.settings.lake_root / file.stored_as).read_bytes()
         assert hashlib.sha256(kept).hexdigest() == file.sha256
-    (run,) = (r for r in now.runs if r.job == "close_lane" or r.job)
+    (run,) = (r for r in now.runs if r.job)
     assert run.run_id == result.run_id
     assert run.tags is not None
     location = LakeLocation(lane.settings.lake_root, "simulated")
@@ -109,7 +109,7 @@ def test_a_late_correction_changes_now_and_not_as_known_then(
 
 
 def test_the_first_table_that_differs_is_named(
-    filled: Any, lanes: Any, exchange: Path, sessions: list[date]
+    filled: Any, lanes: Any, exchange: Path, sessions: list[date], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     day = sessions[2]
     lane = lanes(exchange, like=filled[0])
@@ -130,6 +130,18 @@ def test_the_first_table_that_differs_is_named(
     assert "NOT identical: the first table that differs is participants.activity" in text
     assert "by somebody" in text
     assert json.loads(found.to_json())["first_difference"]["table"] == "participants.activity"
+    monkeypatch.setenv("OPTRADE_HOME", str(lane.home))
+    monkeypatch.setenv("OPTRADE_MARKET", "simulated")
+    monkeypatch.setenv("OPTRADE_NSE__BASE_URL", str(exchange))
+    command = ["explain", "participants.activity", "--column", "future_long_share", "--where"]
+    answer = CliRunner().invoke(app, [*command, f"trade_date = '{day}' AND {FII}", "--verify"])
+    assert answer.exit_code == 1, answer.output
+    assert "participants.activity.future_long_share = 0.5 fraction" in answer.stdout
+    assert "NOT identical" in answer.stdout
+    command.append(f"trade_date = '{day}' AND participant = 'PRO'")
+    answer = CliRunner().invoke(app, [*command, "--format", "json"])
+    assert answer.exit_code == 0, answer.output
+    assert json.loads(answer.stdout)["value"]["key"]["participant"] == "PRO"
     made_before = asked(lane, day, table="analytics.sentiment", column="score", where="true",
                         verify=True)  # fmt: skip
     assert made_before.first_difference is None
