@@ -14,16 +14,19 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from optrade.chain.greeks import greeks_close
 from optrade.explanation import Explanation
-from optrade.tables import IST, TABLES
+from optrade.tables import IST, TABLES, Table
 from optrade_dagster.cli import app
 from optrade_dagster.explain import explain
 from optrade_dagster.explain_text import as_text
 from optrade_dagster.home import open_lake
 from resources.lake import Lake, LakeLocation, Slice
+from resources.lake_history import equals
 
 FII = "participant = 'FII'"
 GREEKS = "analytics.greeks_close"
+CONTRACT = ("underlying", "expiry", "strike", "option_type")
 
 
 def asked(lane: Any, day: date, *, where: str = FII, **how: Any) -> Explanation:
@@ -157,8 +160,7 @@ def test_what_was_made_from_a_tampered_table_is_traced_to_it(
     assert result.success, reading.failure_text(result)
     with lane.lake() as lake:
         one = lake.read(TABLES[GREEKS], [day], where="iv IS NOT NULL").row(0, named=True)
-    key = ("underlying", "expiry", "strike", "option_type")
-    where = " AND ".join(f"{name} = '{one[name]}'" for name in key)
+    where = equals({name: one[name] for name in CONTRACT})
 
     found = asked(lane, day, table=GREEKS, column="iv", where=where, verify=True)
 
@@ -167,6 +169,34 @@ def test_what_was_made_from_a_tampered_table_is_traced_to_it(
     assert set(verdicts.values()) == {True}  # The greeks follow from the chain they were given.
     assert found.first_difference is not None
     assert found.first_difference.table == "snapshots.chain_close"
+
+
+def test_inputs_that_changed_while_a_run_was_at_work_are_found(
+    filled: Any, lanes: Any, exchange: Path, sessions: list[date]
+) -> None:
+    day = sessions[0]
+    lane = lanes(exchange, like=filled[0])
+    chain, greeks = TABLES["snapshots.chain_close"], TABLES[GREEKS]
+    with open_lake(lane.settings, read_only=False) as lake:
+
+        def commit(run: str, table: Table, rows: pl.DataFrame) -> None:
+            part = Slice(table, (day,), table.conform(rows))
+            lake.commit([part], author=f"dagster run {run}", provenance={"run_id": run})
+
+        before = lake.read(chain, [day])
+        was_read = before.with_columns(pl.col("close_price") * 1.5)
+        made = greeks_close(was_read, lane.settings.analytics.tick_rupees)
+        one = made.filter(pl.col("iv").is_not_null()).row(0, named=True)
+        commit("first", chain, was_read)
+        commit("second", chain, before)
+        commit("first", greeks, made)
+    where = equals({name: one[name] for name in CONTRACT})
+
+    found = asked(lane, day, table=GREEKS, column="iv", where=where, verify=True)
+
+    assert found.first_difference is None
+    assert found.value.value == one["iv"]
+    assert found.verified[-1].inputs_at == found.snapshot - 2
 
 
 def test_a_damaged_raw_file_is_named_with_both_hashes(
@@ -195,8 +225,7 @@ def test_a_null_says_why(filled: Any, sessions: list[date]) -> None:
     lane, _ = filled
     with lane.lake() as lake:
         bad = lake.read(TABLES[GREEKS], sessions, where="iv IS NULL").row(0, named=True)
-    key = ("underlying", "expiry", "strike", "option_type")
-    where = " AND ".join(f"{name} = '{bad[name]}'" for name in key)
+    where = equals({name: bad[name] for name in CONTRACT})
     found = asked(lane, bad["trade_date"], table=GREEKS, column="iv", where=where)
     assert found.value.value is None
     assert found.value.reason == f"reason: {bad['reason']}"
