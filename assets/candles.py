@@ -28,7 +28,7 @@ from resources.journal import tick_gaps
 from resources.kite.candles import Answer, CandleBroker, ask_candles
 from resources.kite.errors import BrokerError
 from resources.lake_files import keep_raw
-from resources.lake_io import DATE_BY_DATE, Committed, LakeResource
+from resources.lake_io import DATE_BY_DATE, Committed, ReadLake
 from resources.lake_slices import Slice, SliceResult
 from resources.recordings import RecordedDay, Recordings
 
@@ -50,7 +50,7 @@ class DayHoles:
     """What is missing of a recorded day, as journal, ticks and candles say now."""
 
     calendar: TradingCalendar
-    lake: LakeResource
+    lake: ReadLake
     recorded: RecordedDay
     source: str
 
