@@ -169,6 +169,7 @@ class Healing:
 
 def heal_hole(
     day: DayHoles,
+    lake: LakeResource,
     enter: Callable[[], CandleBroker],
     now: Callable[[], datetime],
     *,
@@ -197,8 +198,8 @@ def heal_hole(
             healing.filled += frame.height
             healing.unanswered += len(missing[answer.token]) - frame.height
         if healing.asked % COMMITTED_TOGETHER == 0:
-            healing.result = _stored(day, rows, run_id)
-    healing.result = _stored(day, rows, run_id)
+            healing.result = _stored(lake, day.day, rows, run_id)
+    healing.result = _stored(lake, day.day, rows, run_id)
     return healing
 
 
@@ -232,16 +233,18 @@ def _broken(rows: pl.DataFrame, day: date, request: str) -> str | None:
     return f"{request}: the answer breaks {'; '.join(told)}" if told else None
 
 
-def _stored(day: DayHoles, rows: Sequence[pl.DataFrame], run_id: str) -> SliceResult | None:
+def _stored(
+    lake: LakeResource, day: date, rows: Sequence[pl.DataFrame], run_id: str
+) -> SliceResult | None:
     """Commit the day's candles; None where there are none."""
     frame = CANDLES.conform(pl.concat(rows))
     if frame.is_empty():
         return None
     name = CANDLES.full_name
-    commit = day.lake.commit(
-        [Slice(CANDLES, (day.day,), frame)], run_id=run_id, code_versions={name: CODE_VERSION}
+    commit = lake.commit(
+        [Slice(CANDLES, (day,), frame)], run_id=run_id, code_versions={name: CODE_VERSION}
     )
-    return commit.slices[name][day.day]
+    return commit.slices[name][day]
 
 
 def build_candles(graph: Graph) -> dg.AssetsDefinition:
@@ -265,7 +268,7 @@ def build_candles(graph: Graph) -> dg.AssetsDefinition:
         holes = DayHoles(graph.calendar, context.resources.lake, recordings.day(date_), graph.feed)
         broker = context.resources.broker
         try:
-            done = heal_hole(holes, broker.enter, broker.now, run_id=context.run.run_id)
+            done = heal_hole(holes, lake, broker.enter, broker.now, run_id=context.run.run_id)
         except BrokerError as error:
             raise dg.Failure(description=f"{date_}: nothing was changed. {error}") from error
         for text in done.refused.values():

@@ -164,9 +164,8 @@ class DayWork:
         held = held_minutes(self.lake.lake, INDEX_MINUTE, self.day)
         held |= held_minutes(self.lake.lake, CHAIN_MINUTE, self.day)
         earlier = [other for other in held if other < minute]
-        since = (
-            max(earlier) + _MINUTE if earlier else session_hours(self.graph.calendar, self.day)[0]
-        )
+        hours = session_hours(self.graph.calendar, self.day)
+        since = max(earlier) + _MINUTE if earlier else hours[0]
         at = "coalesce(exchange_at, received_at)"
         span = f"{at} >= TIMESTAMPTZ '{since}' AND {at} < TIMESTAMPTZ '{minute + _MINUTE}'"
         ticks = self.lake.read(TICKS, [self.day], where=span)
