@@ -28,7 +28,7 @@ from resources.journal import tick_gaps
 from resources.kite.candles import Answer, CandleBroker, ask_candles
 from resources.kite.errors import BrokerError
 from resources.lake_files import keep_raw
-from resources.lake_io import DATE_BY_DATE, Committed, ReadLake
+from resources.lake_io import DATE_BY_DATE, Committed, LakeResource, ReadLake
 from resources.lake_slices import Slice, SliceResult
 from resources.recordings import RecordedDay, Recordings
 
@@ -265,7 +265,8 @@ def build_candles(graph: Graph) -> dg.AssetsDefinition:
     def asset(context: dg.AssetExecutionContext) -> Iterator[Any]:
         (date_,) = dates_of(context.partition_keys)
         recordings: Recordings = context.resources.recordings
-        holes = DayHoles(graph.calendar, context.resources.lake, recordings.day(date_), graph.feed)
+        lake: LakeResource = context.resources.lake
+        holes = DayHoles(graph.calendar, lake, recordings.day(date_), graph.feed)
         broker = context.resources.broker
         try:
             done = heal_hole(holes, lake, broker.enter, broker.now, run_id=context.run.run_id)
