@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 
 from optrade.tables import TABLES, Table
-from optrade.tables.quality import RECORD
 from optrade.tables.docs import FILE, MADE_BY, allowed, page
+from optrade.tables.quality import RECORD
 from optrade.tables.schema import Column
 
 ROOT = Path(__file__).parents[1]
