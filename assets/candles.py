@@ -90,7 +90,12 @@ class DayHoles:
         return self.holes(self.lake.read(TICKS, [self.day], columns=columns, where=where))
 
     def stated(self) -> pl.DataFrame:
-        """Rows of `quality.tick_gaps`: the journal's gaps, and what candles make good of them."""
+        """Rows of `quality.tick_gaps`: the journal's gaps, and what candles make good of them.
+
+        What they lack is not known where nothing says which instruments were subscribed.
+        """
+        if self.gaps.is_empty() or not self.recorded.subscribed:
+            return self.gaps
         return healed(self.gaps, self.held_holes(), self.candles)
 
     def filling(self, ticks: pl.DataFrame, minutes: Sequence[datetime]) -> pl.DataFrame:

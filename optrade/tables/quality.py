@@ -58,13 +58,13 @@ TICK_GAPS = Table(
         stamp("healed_at", "When the last of those candles was asked for", nullable=True),
         count(
             "filled_minutes",
-            "Minutes of its instruments that candles fill",
+            "Minutes of its instruments that candles fill; null where it is not known which those are",
             "instrument-minutes",
             nullable=True,
         ),
         count(
             "unfilled_minutes",
-            "Those with neither ticks nor a candle",
+            "Those with neither ticks nor a candle; null as above",
             "instrument-minutes",
             nullable=True,
         ),

@@ -22,6 +22,7 @@ from resources.kite.broker import CANDLE
 from resources.kite.errors import RequestRefused, TokenExpired
 from resources.lake_files import read_raw
 from tests.assets.spooled_market import (
+    DATA_SNAPSHOTS,
     DAY,
     NIFTY,
     OPEN,
@@ -133,7 +134,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pl.DataFrame]:
 
 def snapshots(market: Market) -> int:
     with open_lake(market.settings, read_only=True) as lake:
-        return int(lake.sql("SELECT count(*) FROM ducklake_snapshots('lake')").item())
+        return int(lake.sql(DATA_SNAPSHOTS).item())
 
 
 def test_a_healed_hole_says_what_candles_can_tell_and_nothing_else(
