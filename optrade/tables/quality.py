@@ -58,7 +58,7 @@ TICK_GAPS = Table(
         stamp("healed_at", "When the last of those candles was asked for", nullable=True),
         count(
             "filled_minutes",
-            "Minutes of its instruments that candles fill; null where it is not known which those are",
+            "Minutes of its instruments that candles fill; null where those are not known",
             "instrument-minutes",
             nullable=True,
         ),
