@@ -174,7 +174,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             tick_segments_sealed(),
             minute_day_ended(),
             kite_session_watched(),
-            incidents_healed(settings, [job, minutes, candles]),
+            incidents_healed(settings, graph, [job, minutes, candles]),
         ],
         resources={**build_resources(settings), **resource_overrides},
         executor=dg.in_process_executor,

@@ -136,6 +136,7 @@ def follow(
             .when(pl.col("attempts") >= MOST_ATTEMPTS)
             .then(pl.lit("escalated"))
             .otherwise("status"),
+            found_before=pl.coalesce("found_before", "found"),
             closed_at=pl.when("well").then(pl.lit(now).cast(TIMESTAMP)),
             found_after=pl.when("well").then("found"),
         )

@@ -139,6 +139,7 @@ def test_a_hole_is_an_incident_until_it_is_filled(ended):
     assert incident["found_before"] == (420.0 if ended else None)
     assert "497 instruments: connection_lost: cut" in incident["evidence"]
     assert of_gaps(gaps, NOON + MINUTE).height == (0 if ended else 1)
+    assert len(due(known, RECOVERIES.empty(), later)) == (1 if ended else 0)
     filled = gaps.with_columns(ended_at=pl.lit(NOON).cast(gaps.schema["ended_at"]))
     for unfilled, status in ((1, "open"), (0, "closed")):
         judged = of_gaps(filled.with_columns(unfilled_minutes=pl.lit(unfilled)), later)
