@@ -28,7 +28,7 @@ from resources.journal import tick_gaps
 from resources.kite.candles import Answer, CandleBroker, ask_candles
 from resources.kite.errors import BrokerError
 from resources.lake_files import keep_raw
-from resources.lake_io import DATE_BY_DATE, Committed, LakeResource
+from resources.lake_io import DATE_BY_DATE, Committed, LakeResource, ReadLake
 from resources.lake_slices import Slice, SliceResult
 from resources.recordings import RecordedDay, Recordings
 
@@ -50,7 +50,7 @@ class DayHoles:
     """What is missing of a recorded day, as journal, ticks and candles say now."""
 
     calendar: TradingCalendar
-    lake: LakeResource
+    lake: ReadLake
     recorded: RecordedDay
     source: str
 
@@ -90,7 +90,12 @@ class DayHoles:
         return self.holes(self.lake.read(TICKS, [self.day], columns=columns, where=where))
 
     def stated(self) -> pl.DataFrame:
-        """Rows of `quality.tick_gaps`: the journal's gaps, and what candles make good of them."""
+        """Rows of `quality.tick_gaps`: the journal's gaps, and what candles make good of them.
+
+        What they lack is not known where nothing says which instruments were subscribed.
+        """
+        if self.gaps.is_empty() or not self.recorded.subscribed:
+            return self.gaps
         return healed(self.gaps, self.held_holes(), self.candles)
 
     def filling(self, ticks: pl.DataFrame, minutes: Sequence[datetime]) -> pl.DataFrame:
@@ -169,6 +174,7 @@ class Healing:
 
 def heal_hole(
     day: DayHoles,
+    lake: LakeResource,
     enter: Callable[[], CandleBroker],
     now: Callable[[], datetime],
     *,
@@ -197,8 +203,8 @@ def heal_hole(
             healing.filled += frame.height
             healing.unanswered += len(missing[answer.token]) - frame.height
         if healing.asked % COMMITTED_TOGETHER == 0:
-            healing.result = _stored(day, rows, run_id)
-    healing.result = _stored(day, rows, run_id)
+            healing.result = _stored(lake, day.day, rows, run_id)
+    healing.result = _stored(lake, day.day, rows, run_id)
     return healing
 
 
@@ -232,16 +238,18 @@ def _broken(rows: pl.DataFrame, day: date, request: str) -> str | None:
     return f"{request}: the answer breaks {'; '.join(told)}" if told else None
 
 
-def _stored(day: DayHoles, rows: Sequence[pl.DataFrame], run_id: str) -> SliceResult | None:
+def _stored(
+    lake: LakeResource, day: date, rows: Sequence[pl.DataFrame], run_id: str
+) -> SliceResult | None:
     """Commit the day's candles; None where there are none."""
     frame = CANDLES.conform(pl.concat(rows))
     if frame.is_empty():
         return None
     name = CANDLES.full_name
-    commit = day.lake.commit(
-        [Slice(CANDLES, (day.day,), frame)], run_id=run_id, code_versions={name: CODE_VERSION}
+    commit = lake.commit(
+        [Slice(CANDLES, (day,), frame)], run_id=run_id, code_versions={name: CODE_VERSION}
     )
-    return commit.slices[name][day.day]
+    return commit.slices[name][day]
 
 
 def build_candles(graph: Graph) -> dg.AssetsDefinition:
@@ -262,10 +270,11 @@ def build_candles(graph: Graph) -> dg.AssetsDefinition:
     def asset(context: dg.AssetExecutionContext) -> Iterator[Any]:
         (date_,) = dates_of(context.partition_keys)
         recordings: Recordings = context.resources.recordings
-        holes = DayHoles(graph.calendar, context.resources.lake, recordings.day(date_), graph.feed)
+        lake: LakeResource = context.resources.lake
+        holes = DayHoles(graph.calendar, lake, recordings.day(date_), graph.feed)
         broker = context.resources.broker
         try:
-            done = heal_hole(holes, broker.enter, broker.now, run_id=context.run.run_id)
+            done = heal_hole(holes, lake, broker.enter, broker.now, run_id=context.run.run_id)
         except BrokerError as error:
             raise dg.Failure(description=f"{date_}: nothing was changed. {error}") from error
         for text in done.refused.values():

@@ -45,7 +45,7 @@ from optrade.tables.quality import TICK_GAPS
 from optrade.tables.raw_live import INSTRUMENTS, TICK_SEGMENTS, TICKS
 from optrade.tables.snapshots import CHAIN_CLOSE, CHAIN_MINUTE, INDEX_MINUTE
 from optrade.tables.surface import SURFACE_MINUTE, SURFACE_POINTS_MINUTE
-from resources.lake_io import LakeResource
+from resources.lake_io import ReadLake
 from resources.lake_parts import held_minutes
 from resources.recordings import Recorded, RecordedDay
 
@@ -99,7 +99,7 @@ class DayWork:
     """One day of the lane."""
 
     graph: Graph
-    lake: LakeResource
+    lake: ReadLake
     recorded: RecordedDay
     maths: Maths
     guard: Guard
@@ -136,11 +136,14 @@ class DayWork:
         known = set() if again else set(held)
         return [name for name in self.recorded.sealed() if name not in known]
 
-    def batches(self, names: Sequence[str]) -> Iterator[Batch]:
-        """The frames of the named segments, some at a time, in order."""
+    def batches(self, names: Sequence[str], bounded: Callable[[int], int]) -> Iterator[Batch]:
+        """The frames of the named segments, some at a time, in order.
+
+        `bounded` says how many of so many segments memory allows just now.
+        """
         start = 0
         while start < len(names):
-            end = start + self.lake.memory.segments(BATCH_SEGMENTS)
+            end = start + bounded(BATCH_SEGMENTS)
             yield self._batch(names[start:end])
             start = end
 
@@ -156,6 +159,21 @@ class DayWork:
         frames = self._computed(self._ticks_of(minutes, TICKS.empty(), ()), minutes)
         return Batch(frames, (), tuple(minutes))
 
+    def minute(self, minute: datetime) -> Frames:
+        """One minute again: from ticks the lake holds and the state that the one before left."""
+        held = held_minutes(self.lake.lake, INDEX_MINUTE, self.day)
+        held |= held_minutes(self.lake.lake, CHAIN_MINUTE, self.day)
+        earlier = [other for other in held if other < minute]
+        hours = session_hours(self.graph.calendar, self.day)
+        since = max(earlier) + _MINUTE if earlier else hours[0]
+        at = "coalesce(exchange_at, received_at)"
+        span = f"{at} >= TIMESTAMPTZ '{since}' AND {at} < TIMESTAMPTZ '{minute + _MINUTE}'"
+        ticks = self.lake.read(TICKS, [self.day], where=span)
+        first = since if earlier else min([minute, *minutes_of(ticks, *hours)])
+        minutes = [first + n * _MINUTE for n in range(int((minute - first) / _MINUTE) + 1)]
+        frames = self._computed(ticks, minutes)
+        return {name: rows.filter(pl.col("minute") == minute) for name, rows in frames.items()}
+
     def once(self) -> Frames:
         """What does not come in segments: the gaps so far, and the dump where it is news."""
         frames = {TICK_GAPS.full_name: self.holes.stated()}
@@ -170,7 +188,7 @@ class DayWork:
         return frames
 
     def _batch(self, names: Sequence[str]) -> Batch:
-        segments, ticks = self._decoded(names)
+        segments, ticks = self.decoded(names)
         opened, closed = session_hours(self.graph.calendar, self.day)
         touched = minutes_of(ticks, opened, closed)
         minutes = self._minutes(touched)
@@ -184,7 +202,7 @@ class DayWork:
             frames |= self._computed(self._ticks_of(minutes, ticks, stored), minutes)
         return Batch(frames, stored, tuple(minutes), tuple(refused.values()))
 
-    def _decoded(self, names: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def decoded(self, names: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The segments' rows and their ticks; a segment that breaks a rule has a row alone."""
         read = [self._read(name) for name in names]
         segments, ticks = _stacked(read)

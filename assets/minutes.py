@@ -202,7 +202,7 @@ def _do(context: dg.AssetExecutionContext, work: DayWork, done: Done, *, again: 
         _commit(context, done, Batch(once, (), ()))
         once = {}
     computed: set[datetime] = set()
-    for batch in work.batches(names):
+    for batch in work.batches(names, context.resources.lake.memory.segments):
         _commit(context, done, replace(batch, frames=once | batch.frames))
         computed.update(batch.minutes)
         once = {}

@@ -27,6 +27,7 @@ from optrade.tables import Table
 from optrade.tables.quality import CHECK_RESULTS, INCIDENTS, RECORD, RECOVERIES, TICK_GAPS
 from resources.lake import CommitResult, Slice
 from resources.lake_io import DATE_BY_DATE, Committed, LakeResource
+from resources.lake_slices import SliceResult
 
 CODE_VERSION = "1"
 ACCEPTED = "accepted"
@@ -231,8 +232,10 @@ def build_record(graph: Graph) -> dg.AssetsDefinition:
             context.resources.lake, results, days, context.run.run_id, Attempt.of_run(context.run)
         )
         notes = _notes(results, context.resources.lake.read(INCIDENTS, days))
+        nothing = SliceResult(0, None, changed=False)  # No incident is worth saying, too.
         for table in RECORD:
-            results_of_table = commit.slices.get(table.full_name, {})
+            stored = commit.slices.get(table.full_name, {})
+            results_of_table = {day: stored.get(day, nothing) for day in days}
             yield dg.Output(
                 Committed(table, results_of_table, notes.get(table.full_name, {})),
                 output_name=_key(table).to_python_identifier(),

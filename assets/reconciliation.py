@@ -16,8 +16,9 @@ from assets.partitions import dates_of
 from optrade.quality.reconcile import reconcile
 from optrade.tables.reconciliation import RECONCILIATION
 from optrade.tables.snapshots import CHAIN_CLOSE, CHAIN_MINUTE
-from resources.lake_io import DATE_BY_DATE, LakeResource, Produced
+from resources.lake_io import DATE_BY_DATE, Committed, LakeResource
 from resources.lake_parts import held_minutes
+from resources.lake_slices import Slice, SliceResult
 
 CODE_VERSION = "1"
 
@@ -41,11 +42,20 @@ def build_reconciliation(graph: Graph) -> dg.AssetsDefinition:
     )
     def asset(context: dg.AssetExecutionContext, close: pl.DataFrame) -> Iterator[Any]:
         lake: LakeResource = context.resources.lake
-        minutes = [_last_minute(lake, day) for day in dates_of(context.partition_keys)]
-        rows = reconcile(pl.concat(minutes), close)
+        days = dates_of(context.partition_keys)
+        rows = reconcile(pl.concat([_last_minute(lake, day) for day in days]), close)
         accepted, refused = gate(table, rows, graph.calendar)
         report_refusals(context, table, refused)
-        yield dg.Output(Produced(table, accepted, {}), metadata=DATE_BY_DATE)
+        held = tuple(sorted(accepted["trade_date"].unique()))
+        commit = lake.commit(
+            [Slice(table, held, table.conform(accepted))] if held else [],
+            run_id=context.run.run_id,
+            code_versions={table.full_name: CODE_VERSION},
+        )
+        stored = commit.slices.get(table.full_name, {})
+        nothing = SliceResult(0, None, changed=False)  # A day without minutes is done, too.
+        results = {day: stored.get(day, nothing) for day in days if day not in refused}
+        yield dg.Output(Committed(table, results), metadata=DATE_BY_DATE)
 
     return cast("dg.AssetsDefinition", asset)
 

@@ -38,7 +38,7 @@ def archive(settings: Settings, lake: Lake, older_than: int | None = None) -> It
         raise ValueError(f"found {days} days; expected 1 or more, for today's files are in use")
     before = datetime.now(ZoneInfo(IST)).date() - timedelta(days=days)
     style = ParquetFormat(asked.level, asked.row_group_rows, asked.codec)
-    for done in archive_old(lake, style, before):
+    for done in archive_old(lake, style, before) if asked.lake else ():
         name = f"{done.table} {done.day}"
         _LOG.info("archived", what=name, sha256=done.sha256, refusal=done.refusal)
         yield done

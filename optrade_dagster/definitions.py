@@ -90,6 +90,18 @@ def build_recipes(settings: Settings, graph: Graph) -> tuple[Recipe, ...]:
     )
 
 
+def build_maths(settings: Settings) -> Maths:
+    """What the minute lane's maths assumes."""
+    assumed = settings.analytics
+    return Maths(
+        assumed.risk_free_rate,
+        assumed.tick_rupees,
+        assumed.strike_offsets,
+        assumed.max_gap_seconds,
+        assumed.repair_surfaces,
+    )
+
+
 def build_resources(settings: Settings) -> dict[str, Any]:
     """The adapters, from the settings."""
     budget = Budget.of(settings)
@@ -138,19 +150,11 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
     packed = logs_packed(settings)
     watched, watched_daily = partitions_watched(graph)
     archiving = archive_job(settings)
-    assumed = settings.analytics
-    maths = Maths(
-        assumed.risk_free_rate,
-        assumed.tick_rupees,
-        assumed.strike_offsets,
-        assumed.max_gap_seconds,
-        assumed.repair_surfaces,
-    )
     return dg.Definitions(
         assets=[
             build_raw(graph),
             *(build_asset(graph, recipe) for recipe in recipes),
-            build_minutes(graph, maths),
+            build_minutes(graph, build_maths(settings)),
             build_overlay(graph),
             build_reconciliation(graph),
             build_candles(graph),
@@ -173,7 +177,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             tick_segments_sealed(),
             minute_day_ended(),
             kite_session_watched(),
-            incidents_healed(settings, [job, minutes, candles]),
+            incidents_healed(settings, graph, [job, minutes, candles]),
             incidents_told(settings),
         ],
         resources={**build_resources(settings), **resource_overrides},

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import polars as pl
 
+from assets.building import Graph
+from assets.candles import session_hours
 from assets.quality import ACTION_TAG, ATTEMPT_TAG, HEALS_TAG, TRIED_TAG, Attempt, record
 from optrade.quality.healing import Due, due, source_of
 from optrade.tables.quality import CHECK_RESULTS, INCIDENTS, RECOVERIES
@@ -38,13 +40,17 @@ def now() -> datetime:
 
 def incidents_healed(
     settings: Settings,
+    graph: Graph,
     jobs: Sequence[AssetJob],
     clock: Callable[[], datetime] = now,
 ) -> dg.SensorDefinition:
     """Ask for a run for each attempt that is due.
 
-    `jobs` are those it may ask for: both lanes, and the one that fills holes from candles.
+    `jobs` are those it may ask for: both lanes, and the one that fills holes from candles. That
+    one keeps its day's lane waiting, so it is asked for when the session is over. On a simulated
+    market the sensor is off: its broker is gone when its session is.
     """
+    simulated = settings.market == "simulated"
 
     @dg.sensor(
         name="incidents_healed",
@@ -54,7 +60,9 @@ def incidents_healed(
         description="Takes open automatic incidents and asks for the run that may heal them: the "
         "exchange's files again from the next source, the day's tables again, its segments "
         "again, or candles. Three attempts, then a person is needed.",
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=(
+            dg.DefaultSensorStatus.STOPPED if simulated else dg.DefaultSensorStatus.RUNNING
+        ),
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         lake: LakeResource = context.resources.lake
@@ -63,6 +71,8 @@ def incidents_healed(
         requests = []
         incidents, recoveries = _standing(lake, clock())
         for one in due(incidents, recoveries, clock()):
+            if one.action == "candles" and clock() < session_hours(graph.calendar, one.day)[1]:
+                continue
             last = _last_run(context.instance, one)
             if last is not None and last.dagster_run.status in _UNFINISHED:
                 continue

@@ -105,7 +105,8 @@ def compact_day(context: dg.OpExecutionContext, config: DayConfig) -> None:
                 done.files_after,
             )
     results = judge_day(lake, day, context.run_id)
-    record(lake, results, [day], context.run_id)
+    with bound(partition=config.day):
+        record(lake, results, [day], context.run_id)
     failed = results.filter(~pl.col("passed"))
     context.log.info("%d rules judged, %d failed", results.height, failed.height)
 

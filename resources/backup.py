@@ -32,7 +32,7 @@ from resources.lake_catalog import (
     snapshots,
 )
 from resources.lake_files import LakeLocation
-from resources.lake_slices import HASH_CHARS, content_hash
+from resources.lake_slices import HASH_CHARS, bytes_hash
 
 CATALOG_PATH: Final = "lake/catalog.sqlite"
 DATA, DAGSTER = "lake/data", "dagster"
@@ -94,7 +94,7 @@ def promised_hash(path: str) -> str:
     """The start of a file's SHA-256 as its name tells it; empty where it does not."""
     name = PurePosixPath(path).name
     if path.startswith(f"{DATA}/"):
-        found = content_hash(name)
+        found = bytes_hash(name)
         return found if _DATA_HASH.fullmatch(found) else ""
     kept = _RAW_HASH.fullmatch(name)
     return kept[1] if path.startswith("lake/files/") and kept else ""

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import dagster as dg
 import polars as pl
@@ -75,6 +75,28 @@ class Committed:
     table: Table
     results: Mapping[date, SliceResult]
     notes: Mapping[date, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class ReadLake(Protocol):
+    """What a day's work reads from: a run's lake, or one as it was once."""
+
+    @property
+    def lake(self) -> Lake:
+        """The open lake."""
+
+    @property
+    def root(self) -> str:
+        """Where it is."""
+
+    def read(
+        self,
+        table: Table,
+        dates: Sequence[date],
+        *,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+    ) -> pl.DataFrame:
+        """The rows of those dates, as `Lake.read`."""
 
 
 class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]

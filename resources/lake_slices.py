@@ -284,6 +284,12 @@ def content_hash(path: str) -> str:
     return _stem(path).split("-")[0]
 
 
+def bytes_hash(path: str) -> str:
+    """The start of the SHA-256 of a data file's own bytes, as its name tells it."""
+    archived = _ARCHIVED.search(_stem(path))
+    return archived[1] if archived else content_hash(path)
+
+
 def part_of(path: str) -> str | None:
     """The slug of the part that the file at `path` holds; None of a file of a whole date."""
     pieces = _ARCHIVED.sub("", _stem(path)).split("-", 2)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # `lake` stands above this module at run time.
     from resources.lake import Lake
 
 LAYOUT = 1
+UPKEEP = "optrade upkeep"
+"""The author of commits that change no row."""
 MOST_ROWS = 2_000_000
 """Rows of a day that are compacted at once; some gigabytes of a wide table."""
 SHORTEST_ORPHAN_AGE = timedelta(days=1)
@@ -73,7 +75,9 @@ def attach_for_writing(connection: duckdb.DuckDBPyConnection, location: LakeLoca
 
 
 def attached_for_reading(
-    connection: duckdb.DuckDBPyConnection, location: LakeLocation, as_known_at: datetime | None
+    connection: duckdb.DuckDBPyConnection,
+    location: LakeLocation,
+    as_known_at: datetime | int | None,
 ) -> bool:
     """Attach a lake of the right birth for reading; False when it is half made.
 
@@ -87,7 +91,7 @@ def attached_for_reading(
         connection.execute(f"DETACH {CATALOG}")
     except duckdb.Error as error:
         found = str(error)
-    if as_known_at is not None and ("snapshot" in found.lower() or "birth" in found):
+    if isinstance(as_known_at, datetime) and ("snapshot" in found.lower() or "birth" in found):
         raise LakeError(
             f"Nothing was known yet at {as_known_at.isoformat()}: the lake at {location.root} is "
             "younger. Ask for a later moment."
@@ -275,7 +279,7 @@ def rewrite(
     lake.publish(
         cursor,
         [Plan(table=table, kept=[], new=new, gone=[] if new else [day])],
-        author="optrade upkeep",
+        author=UPKEEP,
         message=f"{doing} {table.full_name} {day}",
         provenance={"files_before": files_before, "rows_sha256": whole},
         verify=verify,

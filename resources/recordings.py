@@ -92,10 +92,15 @@ class RecordedDay:
         path = self.folder / INSTRUMENTS
         return path.read_bytes() if path.exists() else None
 
+    @property
+    def subscribed(self) -> bool:
+        """Whether the collector came so far as to say what it subscribed."""
+        return (self.folder / SUBSCRIPTION).exists()
+
     def subscription(self) -> Subscription:
         """What was subscribed; `NothingRecorded` when the collector never came so far."""
         path = self.folder / SUBSCRIPTION
-        if not path.exists():
+        if not self.subscribed:
             raise NothingRecorded(
                 f"{path}: found no such file; expected the day's subscription. Ticks without it "
                 "cannot be told apart: restore the folder from a backup, or collect that day."

@@ -9,6 +9,7 @@ What is damaged is moved aside, never deleted: to `<market>/recovery/<time>/`, u
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -38,11 +39,23 @@ from resources.lake_files import LakeLocation, write_durably
 from resources.lake_slices import LakeError, day_of
 from resources.lake_upkeep import WrongMarket
 from resources.restore import verify_lake
-from resources.spool_segments import SpoolError, read_segment
+from resources.spool_segments import (
+    ARCHIVED,
+    SpoolError,
+    kept_file,
+    read_segment,
+    segment_bytes,
+)
 
 State = Literal["mended", "again", "lost"]
 RECOVERY: Final = "recovery"
 _MAGIC = b"PAR1"
+_ZST: Final = ".zst"
+
+
+def _as_sealed(path: str) -> str:
+    """The path a segment was sealed under, also of one that is archived since."""
+    return path.removesuffix(_ZST) if path.endswith(ARCHIVED) else path
 
 
 @dataclass(frozen=True)
@@ -208,7 +221,7 @@ class _Recovery:
             tree, *rest = Path(path).parts
             if path.startswith("lake/files/"):
                 self.found.make_again(SOURCE_FILES.full_name, date.fromisoformat(rest[-2]))
-            elif tree == "spool" and path.endswith(".seg"):
+            elif tree == "spool" and path.removesuffix(_ZST).endswith(".seg"):
                 self.found.make_again(TICK_SEGMENTS.full_name, date.fromisoformat(rest[0]))
 
     def data_files(self, catalog: Path) -> None:
@@ -256,9 +269,10 @@ class _Recovery:
 
     def kept(self, expected: dict[str, tuple[str, date]]) -> None:
         """Raw files and the spool: those of the lake, of the last backup, and on disk."""
-        trees = set(kept_files(self.home))
+        trees = {_as_sealed(path) for path in kept_files(self.home)}
         saved = self._newest.files if self._newest else {}
-        beside = {path for path in saved if not path.startswith(("lake/data/", f"{DAGSTER}/"))}
+        others = ("lake/data/", f"{DAGSTER}/")
+        beside = {_as_sealed(path) for path in saved if not path.startswith(others)}
         for path in sorted((trees | beside | set(expected)) - {CATALOG_PATH}):
             self.found.checked += 1
             if path.endswith(".jsonl"):
@@ -305,9 +319,11 @@ class _Recovery:
         self._tell(path, found, "its beginning is the backup's again", "mended")
 
     def _wrong_bytes(self, path: str, *, size: int | None = None, sha256: str = "") -> str | None:
-        here = self.home / path
+        here = kept_file(self.home / path) if path.endswith(".seg") else self.home / path
         if not here.is_file():
             return "it is not there"
+        if here.suffix == _ZST:
+            return self._wrong_archived(path, sha256)
         found = here.stat().st_size
         if size is not None and found != size:
             return f"it has {found:,} bytes, expected {size:,}"
@@ -317,6 +333,16 @@ class _Recovery:
         if size is not None and not promised and not here.read_bytes().endswith(_MAGIC):
             return "it is no Parquet file"
         return None
+
+    def _wrong_archived(self, path: str, sha256: str) -> str | None:
+        """What is wrong with the archived file in a segment's place."""
+        try:
+            content = segment_bytes(self.home / path)
+        except SpoolError as error:
+            return str(error)
+        got = hashlib.sha256(content).hexdigest()
+        wrong = bool(sha256) and got != sha256
+        return f"it unpacks to SHA-256 {got[:16]}…, expected {sha256[:16]}…" if wrong else None
 
     def _saved_hash(self, path: str) -> str:
         """The hash a backup has of a data file whose name does not tell it."""
@@ -336,14 +362,16 @@ class _Recovery:
     def _put_back(self, path: str, wrong: str) -> bool:
         """Put a file back from the newest backup that has it whole."""
         for manifest in self._manifests():
-            entry = manifest.files.get(path)
+            name = f"{path}{_ZST}" if f"{path}{_ZST}" in manifest.files else path
+            entry = manifest.files.get(name)
             if not entry or not self.store or not self.store.has(entry, verify=True):
                 continue
             if not entry.sha256.startswith(promised_hash(path)):
                 continue
-            self._aside_with_journal(path)
+            for damaged in {path, name}:
+                self._aside_with_journal(damaged)
             if not self.dry_run:
-                self.store.fetch(entry, self.home / path)
+                self.store.fetch(entry, self.home / name)
             self._tell(path, wrong, f"from the backup {manifest.name}", "mended")
             return True
         return False

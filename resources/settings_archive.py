@@ -23,6 +23,12 @@ class ArchiveSettings(Group):
         le=36_500,
         description="Days and segments older than so many days are archived.",
     )
+    lake: bool = Field(
+        default=False,
+        description="Whether old days of the lake's tables are rewritten too, not only segments "
+        "of the spool. On ticks that gains 1 %, and the files that earlier states of the lake "
+        "know stay beside the new ones.",
+    )
     codec: Codec = Field(default="zstd", description="Compression of archived Parquet files.")
     level: int = Field(
         default=9,

@@ -122,8 +122,8 @@ class Lane:
 
 
 def materializations(result: dg.ExecuteInProcessResult) -> list[dg.AssetMaterialization]:
-    """What a run made; what it is remembered by is not among it."""
-    remembered = {dg.AssetKey(table.asset_path) for table in RECORD}
+    """What a run made; what it is remembered by and what needs minutes is not among it."""
+    remembered = {dg.AssetKey(table.asset_path) for table in (*RECORD, RECONCILIATION)}
     events = result.get_asset_materialization_events()
     made = [event.step_materialization_data.materialization for event in events]
     return [one for one in made if one.asset_key not in remembered]

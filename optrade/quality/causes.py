@@ -140,6 +140,25 @@ CAUSES: Final = {
             "what was not heard stays unknown.",
         ),
         Cause(
+            "candles_odd",
+            "The broker's candles contradict themselves or came before their minute was over.",
+            "Hold the sample against the kept answer under files/candles/ and run `optrade heal` "
+            "for the date again.",
+            "candles",
+        ),
+        Cause(
+            "close_differs",
+            "Our last minute and the exchange's close differ by more than trading explains.",
+            "Compare the sample with the feed's packet and the bhavcopy's row; `optrade replay` "
+            "the date when the decoder was mended.",
+        ),
+        Cause(
+            "contracts_missing",
+            "The exchange lists contracts that were not collected, or the reverse.",
+            "Hold the sample against raw.instruments and the day's subscription.json; mend the "
+            "choice (OPTRADE_COLLECTOR__…) before the next session.",
+        ),
+        Cause(
             "clock_off",
             "This machine's clock and the exchange's differ.",
             "Set the clock by NTP. The minutes follow the exchange's stamps meanwhile.",
@@ -172,6 +191,9 @@ _OF_REMEDY: Final = {
     "redecode": "segment_refused",
     "feed": "feed_odd",
     "clock": "clock_off",
+    "candle": "candles_odd",
+    "meaning": "close_differs",
+    "contracts": "contracts_missing",
 }
 
 OF_GAP: Final = {

@@ -50,13 +50,15 @@ def due(incidents: pl.DataFrame, recoveries: pl.DataFrame, now: datetime) -> lis
     - `recoveries`: rows of `quality.recoveries` of the same dates
 
     What belongs to one day, action and lane is tried by one run; its number is that of the
-    incident tried least. Never more than `MOST_ATTEMPTS` of each incident.
+    incident tried least. Never more than `MOST_ATTEMPTS` of each incident. A hole that is still
+    open (its length is not known) is not filled yet.
     """
     last = recoveries.group_by("incident_id").agg(pl.col("ended_at").max())
     waiting = incidents.filter(
         pl.col("status") == "open",
         pl.col("handling") == "automatic",
         pl.col("attempts") < MOST_ATTEMPTS,
+        (pl.col("action") != "candles") | pl.col("found_before").is_not_null(),
     ).join(last, on="incident_id", how="left")
     groups: dict[tuple[date, str, str], list[tuple[int, str]]] = {}
     for row in waiting.iter_rows(named=True):

@@ -76,7 +76,8 @@ def of_gaps(gaps: pl.DataFrame, now: datetime) -> pl.DataFrame:
     the ticks after it are on their way. Returns frame[JUDGED]; `found` is the hole's length in
     seconds.
     """
-    gaps = gaps.filter(pl.col("ended_at").is_null() | (pl.col("ended_at") <= now - SETTLED))
+    over = pl.lit(now - SETTLED).cast(TIMESTAMP)
+    gaps = gaps.filter(pl.col("ended_at").is_null() | (pl.col("ended_at") <= over))
     well = pl.col("ended_at").is_not_null() & (pl.col("unfilled_minutes") == 0)
     seconds = (pl.col("ended_at") - pl.col("started_at")).dt.total_milliseconds() / 1000
     until = pl.col("ended_at").dt.strftime("%H:%M:%S").fill_null("now")
@@ -135,6 +136,7 @@ def follow(
             .when(pl.col("attempts") >= MOST_ATTEMPTS)
             .then(pl.lit("escalated"))
             .otherwise("status"),
+            found_before=pl.coalesce("found_before", "found"),
             closed_at=pl.when("well").then(pl.lit(now).cast(TIMESTAMP)),
             found_after=pl.when("well").then("found"),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 
 import dagster as dg
 import polars as pl
@@ -21,6 +22,7 @@ from resources.kite.broker import CANDLE
 from resources.kite.errors import RequestRefused, TokenExpired
 from resources.lake_files import read_raw
 from tests.assets.spooled_market import (
+    DATA_SNAPSHOTS,
     DAY,
     NIFTY,
     OPEN,
@@ -38,14 +40,18 @@ CHAIN, INDEX = "snapshots.chain_minute", "snapshots.index_minute"
 REFUSED = min(OPTIONS)
 
 
+@cache
+def said(second: int) -> dict[int, tuple[float, int | None]]:
+    """Price and open interest of each instrument as the market says them that second."""
+    ticks = decode_frames([(0, frame(packets_at(second)))]).ticks
+    rows = ticks.select("instrument_token", "last_price", "oi_units").iter_rows()
+    return {token: (price, oi) for token, price, oi in rows}
+
+
 def true_bars(token: int, minute: int) -> tuple[float, float, float, float, int, int]:
-    """Open, high, low, close, volume and open interest of what the market says each second."""
-    said = [
-        decode_frames([(0, frame(packets_at(s)))]).ticks.filter(instrument_token=token)
-        for s in range(60 * minute, 60 * minute + 60)
-    ]
-    prices = [row["last_price"][0] for row in said]
-    oi = said[-1]["oi_units"][0]
+    """Open, high, low, close, volume and open interest of a minute."""
+    found = [said(second)[token] for second in range(60 * minute, 60 * minute + 60)]
+    prices, oi = [price for price, _ in found], found[-1][1]
     return prices[0], max(prices), min(prices), prices[-1], 0 if oi is None else 65 * 60, oi or 0
 
 
@@ -128,7 +134,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pl.DataFrame]:
 
 def snapshots(market: Market) -> int:
     with open_lake(market.settings, read_only=True) as lake:
-        return int(lake.sql("SELECT count(*) FROM ducklake_snapshots('lake')").item())
+        return int(lake.sql(DATA_SNAPSHOTS).item())
 
 
 def test_a_healed_hole_says_what_candles_can_tell_and_nothing_else(

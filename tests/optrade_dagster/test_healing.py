@@ -32,6 +32,7 @@ def look(lane: Any, later: timedelta) -> Any:
     defs, graph = build_defs(lane.settings), build_graph(lane.settings)
     sensor = incidents_healed(
         lane.settings,
+        graph,
         [close_lane(graph), minute_lane(graph), heal_minutes(graph)],
         clock=lambda: datetime.now(UTC) + later,
     )
