@@ -82,8 +82,12 @@ def incidents_told(settings: Settings, clock: Callable[[], datetime] = now) -> d
             read = _reader(lake, clock() - LOOK_BACK)
             for channel in notifier.channels:
                 progress = _within(known.get(channel, Progress()), newest, channel)
+                known[channel] = progress
+                for snapshot in {progress.told, progress.until, newest}:
+                    read(snapshot)  # What cannot be read is found before anything is sent.
+            for channel in notifier.channels:
                 known[channel], sent = _tell(
-                    settings, notifier, channel, progress, newest, read, clock()
+                    settings, notifier, channel, known[channel], newest, read, clock()
                 )
                 deliveries += sent
         cursor = json.dumps({name: asdict(progress) for name, progress in known.items()})
@@ -177,5 +181,6 @@ def _parsed(cursor: str | None) -> dict[str, Progress]:
 def _summary(deliveries: list[Delivery]) -> str:
     if not deliveries:
         return "nothing new to tell"
-    told = [f"{one.channel} took {len(one.taken)} notices" for one in deliveries if one.taken]
-    return "; ".join([*told, *(one.trouble for one in deliveries if one.trouble)])
+    taken = ", ".join(f"{one.channel} {len(one.taken)}" for one in deliveries if one.taken)
+    said = [f"notices taken: {taken}"] if taken else []
+    return "; ".join([*said, *(one.trouble for one in deliveries if one.trouble)])

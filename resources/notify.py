@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import httpx
 
@@ -100,9 +99,8 @@ class Notifier:
         """Where a channel sends, without what may be secret."""
         if channel == "email":
             return f"{self.settings.smtp_host}:{self.settings.smtp_port}"
-        url = urlsplit(self._webhook if channel == "webhook" else self._alertmanager)
-        port = f":{url.port}" if url.port else ""
-        return f"{url.scheme}://{url.hostname}{port}"
+        url = httpx.URL(self._webhook if channel == "webhook" else self._alertmanager)
+        return f"{url.scheme}://{url.netloc.decode()}"
 
     def _post_webhook(self, notices: Sequence[Notice], now: datetime, told: Delivery) -> None:
         self._post(self._webhook, webhook_payload(notices, now), notices, told)
@@ -155,12 +153,13 @@ def _parts(url: str) -> list[str]:
     """Parts of an address that may be keys, and the address as the HTTP client writes it."""
     if not url:
         return []
-    parts = urlsplit(url)
+    parts = httpx.URL(url)
+    named = (parts.path, parts.raw_path.decode(), parts.query.decode())
     return [
-        str(httpx.URL(url)),
+        str(parts),
         str(httpx.URL(url + ALERTS_PATH)),
-        unquote(parts.password or ""),
-        *(part for part in (parts.path, parts.query) if len(part) >= _LEAST_KEY),
+        parts.password,
+        *(part for part in named if len(part) >= _LEAST_KEY),
     ]
 
 

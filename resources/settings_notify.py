@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
@@ -122,11 +121,13 @@ class NotifySettings(Group):
 
 
 def _is_address(url: str) -> bool:
+    import httpx  # noqa: PLC0415 (it loads slowly, and it is what asks there)
+
     try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
         return False
+    return parts.scheme in ("http", "https") and bool(parts.host)
 
 
 def _is_here(host: str) -> bool:

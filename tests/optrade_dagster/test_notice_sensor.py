@@ -103,7 +103,7 @@ def test_opened_escalated_closed_are_told_once_on_every_channel(desk):
     desk.incident("never heard of", status="closed")
     desk.commit()
     told = desk.look()
-    assert told == "; ".join(f"{c} took 2 notices" for c in ("webhook", "alertmanager", "email"))
+    assert told == "notices taken: webhook 2, alertmanager 2, email 2"
     assert desk.heard() == [("opened", 1), ("opened", 1)]
     assert len(desk.hook.posts) == 1
     assert_alerts(desk.manager.posts[0][1])
@@ -174,10 +174,10 @@ def test_mails_that_were_taken_before_the_line_was_lost_are_not_sent_again(desk)
         desk.incident(name, cause=cause)
     desk.commit()
     desk.post.drop_after = 2
-    assert "email took 2 notices; email: found SMTPServerDisconnected" in desk.look()
+    assert "3, alertmanager 3, email 2; email: found SMTPServerDisconnected" in desk.look()
     assert json.loads(desk.cursor)["webhook"]["taken"] == []
     desk.post.drop_after = None
-    assert desk.look() == "email took 1 notices"
+    assert desk.look() == "notices taken: email 1"
     assert len({mail["Subject"] for mail in desk.post.mails}) == len(desk.post.mails) == 3
     assert len(desk.hook.posts) == len(desk.manager.posts) == 1
 
@@ -201,7 +201,7 @@ def test_a_channel_that_is_added_is_told_what_stands(desk):
     desk.commit()
     desk.look()
     desk.channels["webhook_url"] = address
-    assert desk.look() == "webhook took 1 notices"
+    assert desk.look() == "notices taken: webhook 1"
     assert desk.heard() == [("opened", 1)]
 
 
@@ -233,7 +233,7 @@ def test_it_is_part_of_the_code_location_runs_by_itself_and_shows_no_secret(tmp_
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
     assert sensor.minimum_interval_seconds == 30
     for name, resource in defs.get_repository_def().get_top_level_resources().items():
-        shown = dg.serialize_value(ResourceSnap.from_resource_def(name, resource))
+        shown = dg.serialize_value(ResourceSnap.from_def(resource, name, {}, {}, {}, {}, {}, {}))
         assert "sEcReT" not in shown
     assert "sEcReT" not in repr(settings)
 

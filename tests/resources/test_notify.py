@@ -250,6 +250,7 @@ def test_the_trial_goes_over_every_channel(post, web):
     [
         ({"WEBHOOK_URL": "hooks.example.org/sEcReT"}, "OPTRADE_NOTIFY__WEBHOOK_URL: found ****"),
         ({"ALERTMANAGER_URL": "ftp://host"}, "expected an http(s):// address"),
+        ({"ALERTMANAGER_URL": "http://999.1.1.1"}, "names no host that can be asked"),
         ({"EMAIL_TO": "one@example.org,nobody"}, "nobody is no mail address"),
         ({"EMAIL_TO": "one@example.org"}, "OPTRADE_NOTIFY__SMTP_HOST: found '' by default"),
         ({"SMTP_PASSWORD": "sEcReT", "SMTP_HOST": "mail.example.org"}, "SMTP_USER is blank"),
