@@ -23,7 +23,7 @@ from rich.console import Console
 from optrade.calendar import load_calendar
 from optrade.tables import IST
 from resources.lake import LakeError
-from resources.settings import Settings, load_settings
+from resources.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(
     name="optrade",
@@ -45,6 +45,13 @@ class Format(StrEnum):
 
     table = "table"
     csv = "csv"
+    json = "json"
+
+
+class Told(StrEnum):
+    """How findings are printed."""
+
+    text = "text"
     json = "json"
 
 
@@ -263,3 +270,19 @@ def sql(
     location = LakeLocation(settings.lake_root, settings.market)
     with _plain_errors(), Lake.open(location, read_only=True, as_known_at=moment) as lake:
         print_frame(out, lake.sql(query), output.value)
+
+
+@app.command()
+def doctor(
+    output: Annotated[Told, typer.Option("--format", help="How to print.")] = Told.text,
+    network: Annotated[bool, typer.Option(help="Ask the exchange's archive, too.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the web UI.")] = 3000,
+) -> None:
+    """Look for trouble, say what to do; writes nothing. Exit code 1 where there is some."""
+    from optrade_dagster.doctor import Sight, examine, show  # noqa: PLC0415
+
+    try:
+        sight: Sight | str = Sight(reading_settings(), port, network)
+    except SettingsError as error:
+        sight = str(error)
+    raise typer.Exit(show(out, examine(sight), output.value))
