@@ -46,7 +46,7 @@ _MESSAGES: Final = {
 
 def of_cause(cause: Cause) -> Trouble:
     """A class of incident as a trouble: its text is the cause's own."""
-    tried = "Some of it is tried by itself first; then: " if cause.action else ""
+    tried = "Tried by itself first; where that does not help: " if cause.action else ""
     return Trouble(
         cause.name,
         _SECTION_OF_CAUSE.get(cause.name, "Error detection"),

@@ -7,7 +7,7 @@ the lake as storage (see `storage`), Dagster (see `running`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -93,8 +93,8 @@ def _clock(sight: Sight) -> Iterator[Seen]:
 
 
 def _spool(sight: Sight) -> Iterator[Seen]:
-    settings, clock = sight.settings, sight.clock
-    hours, now = _hours(sight), clock.now()
+    settings = sight.settings
+    hours, now = _hours(sight), sight.clock.now()
     live = bool(settings.kite.api_key)
     if settings.market == "simulated":
         live = settings.clock_file.exists() and answers(settings.simulator.port)()
@@ -104,14 +104,19 @@ def _spool(sight: Sight) -> Iterator[Seen]:
     if hours is None or not hours[0] <= now <= hours[1]:
         yield ok("no session just now")
         return
+    seal = timedelta(seconds=settings.spool.seal_seconds)
     segments = sealed_segments(settings.spool_root / now.date().isoformat())
-    newest = max((path.stat().st_mtime for path in segments), default=None)
-    waited = (now - hours[0]).total_seconds()
-    if newest is not None:
-        waited = min(waited, (datetime.now(now.tzinfo).timestamp() - newest) * clock.speed)
+    heard = hours[0]
+    if segments:  # Named by the minute of arrival.
+        minute = datetime.strptime(segments[-1].name[:6], "%H%M%S").time()  # noqa: DTZ007
+        heard = max(heard, datetime.combine(now.date(), minute, now.tzinfo) + seal)
+    waited = (now - heard).total_seconds()
     told = f"{len(segments):,} segments today, none for {since(waited)}"
-    most = SEALS_MISSED * settings.spool.seal_seconds
-    yield bad(told) if waited > most else ok(f"{len(segments):,} segments today")
+    yield (
+        bad(told)
+        if waited > SEALS_MISSED * seal.total_seconds()
+        else ok(f"{len(segments):,} segments today")
+    )
 
 
 def _leftovers(sight: Sight) -> Iterator[Seen]:
