@@ -22,6 +22,8 @@ from resources.lake_io import DATE_BY_DATE, Produced
 from resources.logs import get_logger
 
 OWNER = "team:optrade"
+KITE_SESSION = dg.AssetKey(["raw", "kite_session"])
+"""The broker's session: what asking the broker depends on."""
 CONTRACT = "contract"
 """The check every table has: the rules that guard the commit."""
 _LOG = get_logger("optrade.assets")
@@ -40,6 +42,11 @@ class Graph:
     def backfill_policy(self) -> dg.BackfillPolicy:
         """As few runs as memory allows."""
         return dg.BackfillPolicy.multi_run(max_partitions_per_run=self.days_per_run)
+
+    @property
+    def feed(self) -> str:
+        """What every row from the broker says of where it is from."""
+        return "simulated" if self.market == "simulated" else "kite"
 
     @property
     def kinds(self) -> set[str]:

@@ -14,7 +14,7 @@ touches it. A range run yields one evaluation per date, then the summary Dagster
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -109,7 +109,7 @@ def build_checks(graph: Graph, table: Table) -> dg.AssetChecksDefinition:
             if ranged:
                 yield from by_date(key, kind, verdicts, dates, broken, targets)
             yield from summary(key, kind, verdicts, broken, ranged=ranged)
-        record_now(context, rows, ends_later=recorded_at_the_end(context.run))
+        record_now(context, rows, ends_later=recorded_at_the_end(context))
         if refused:
             raise dg.Failure(
                 description=f"{len(refused)} of {len(dates)} {REFUSED}:\n{in_words(refused)}"
@@ -250,7 +250,7 @@ def _said(rows: Sequence[Verdict], refusal: str | None, *, numbers: bool) -> dic
         "description": "\n".join(words) or unjudged or None,
         "metadata": {
             **(counts if numbers else {}),
-            "rules": dg.MetadataValue.md("\n".join([_HEADING, *map(_line, _worst(rows))])),
+            "rules": dg.MetadataValue.md("\n".join([_HEADING, *map(_line, worst(rows))])),
         },
     }
 
@@ -259,14 +259,14 @@ _SHOWN = 5
 _HEADING = "| rule | passed | found | threshold | checked | sample |\n|---|---|---|---|---|---|"
 
 
-def _worst(rows: Sequence[Verdict]) -> list[Verdict]:
+def worst(rows: Iterable[Verdict]) -> list[Verdict]:
     """Each rule's worst verdict: a failure before a pass, a larger finding before a smaller."""
-    worst: dict[str, Verdict] = {}
+    found: dict[str, Verdict] = {}
     for row in rows:
         name = row["rule"].name
-        if name not in worst or _badness(row) > _badness(worst[name]):
-            worst[name] = row
-    return list(worst.values())
+        if name not in found or _badness(row) > _badness(found[name]):
+            found[name] = row
+    return list(found.values())
 
 
 def _badness(row: Verdict) -> tuple[bool, bool, float]:

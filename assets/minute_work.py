@@ -11,7 +11,7 @@ whatever the order or the batches, and the lake keeps the earlier ones.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -20,8 +20,8 @@ from typing import Any
 import polars as pl
 
 from assets.building import Graph
+from assets.candles import DayHoles, session_hours
 from assets.premium import minute_history
-from assets.snapshots import session_closes
 from optrade.chain.exposure import dealer_weights, gamma_exposure_minute
 from optrade.chain.greeks import greeks_minute
 from optrade.chain.metrics import chain_metrics_minute
@@ -45,13 +45,15 @@ from optrade.tables.quality import TICK_GAPS
 from optrade.tables.raw_live import INSTRUMENTS, TICK_SEGMENTS, TICKS
 from optrade.tables.snapshots import CHAIN_CLOSE, CHAIN_MINUTE, INDEX_MINUTE
 from optrade.tables.surface import SURFACE_MINUTE, SURFACE_POINTS_MINUTE
-from resources.journal import tick_gaps
-from resources.lake_io import LakeResource
+from resources.lake_io import ReadLake
 from resources.lake_parts import held_minutes
 from resources.recordings import Recorded, RecordedDay
 
 BATCH_SEGMENTS = 10
-"""Segments that are decoded and committed together: a bound on memory when a day is caught up."""
+"""Most segments that are decoded and committed together when a day is caught up.
+
+Fewer where the soft memory limit is low or was passed.
+"""
 _MINUTE = timedelta(minutes=1)
 Frames = dict[str, pl.DataFrame]
 Read = tuple[dict[str, Any], pl.DataFrame]
@@ -97,7 +99,7 @@ class DayWork:
     """One day of the lane."""
 
     graph: Graph
-    lake: LakeResource
+    lake: ReadLake
     recorded: RecordedDay
     maths: Maths
     guard: Guard
@@ -110,7 +112,12 @@ class DayWork:
     @property
     def source(self) -> str:
         """What every row of this market says of where it is from."""
-        return "simulated" if self.graph.market == "simulated" else "kite"
+        return self.graph.feed
+
+    @cached_property
+    def holes(self) -> DayHoles:
+        """What is missing of the day."""
+        return DayHoles(self.graph.calendar, self.lake, self.recorded, self.source)
 
     @cached_property
     def subscription(self) -> Subscription:
@@ -129,14 +136,47 @@ class DayWork:
         known = set() if again else set(held)
         return [name for name in self.recorded.sealed() if name not in known]
 
-    def batches(self, names: Sequence[str]) -> Iterator[Batch]:
-        """The frames of the named segments, some at a time, in order."""
-        for start in range(0, len(names), BATCH_SEGMENTS):
-            yield self._batch(names[start : start + BATCH_SEGMENTS])
+    def batches(self, names: Sequence[str], bounded: Callable[[int], int]) -> Iterator[Batch]:
+        """The frames of the named segments, some at a time, in order.
+
+        `bounded` says how many of so many segments memory allows just now.
+        """
+        start = 0
+        while start < len(names):
+            end = start + bounded(BATCH_SEGMENTS)
+            yield self._batch(names[start:end])
+            start = end
+
+    def filled(self, done: Collection[datetime], *, again: bool) -> Batch | None:
+        """The minutes that candles fill and the lake does not show so; None where there are none.
+
+        `done` are minutes computed just now; `again` does every other minute that candles fill.
+        """
+        touched = set(self.holes.candles["minute"]) if again else set(self.holes.due())
+        minutes = self._minutes(sorted(touched.difference(done)))
+        if not minutes:
+            return None
+        frames = self._computed(self._ticks_of(minutes, TICKS.empty(), ()), minutes)
+        return Batch(frames, (), tuple(minutes))
+
+    def minute(self, minute: datetime) -> Frames:
+        """One minute again: from ticks the lake holds and the state that the one before left."""
+        held = held_minutes(self.lake.lake, INDEX_MINUTE, self.day)
+        held |= held_minutes(self.lake.lake, CHAIN_MINUTE, self.day)
+        earlier = [other for other in held if other < minute]
+        hours = session_hours(self.graph.calendar, self.day)
+        since = max(earlier) + _MINUTE if earlier else hours[0]
+        at = "coalesce(exchange_at, received_at)"
+        span = f"{at} >= TIMESTAMPTZ '{since}' AND {at} < TIMESTAMPTZ '{minute + _MINUTE}'"
+        ticks = self.lake.read(TICKS, [self.day], where=span)
+        first = since if earlier else min([minute, *minutes_of(ticks, *hours)])
+        minutes = [first + n * _MINUTE for n in range(int((minute - first) / _MINUTE) + 1)]
+        frames = self._computed(ticks, minutes)
+        return {name: rows.filter(pl.col("minute") == minute) for name, rows in frames.items()}
 
     def once(self) -> Frames:
         """What does not come in segments: the gaps so far, and the dump where it is news."""
-        frames = {TICK_GAPS.full_name: tick_gaps(self.recorded.journal(), self.day, self.source)}
+        frames = {TICK_GAPS.full_name: self.holes.stated()}
         dump = self.recorded.instruments()
         if dump is not None:
             sha256 = hashlib.sha256(dump).hexdigest()
@@ -148,8 +188,8 @@ class DayWork:
         return frames
 
     def _batch(self, names: Sequence[str]) -> Batch:
-        segments, ticks = self._decoded(names)
-        opened, closed = self._hours()
+        segments, ticks = self.decoded(names)
+        opened, closed = session_hours(self.graph.calendar, self.day)
         touched = minutes_of(ticks, opened, closed)
         minutes = self._minutes(touched)
         refused = dict(segments.drop_nulls("refusal").select("segment", "refusal").iter_rows())
@@ -162,7 +202,7 @@ class DayWork:
             frames |= self._computed(self._ticks_of(minutes, ticks, stored), minutes)
         return Batch(frames, stored, tuple(minutes), tuple(refused.values()))
 
-    def _decoded(self, names: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def decoded(self, names: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The segments' rows and their ticks; a segment that breaks a rule has a row alone."""
         read = [self._read(name) for name in names]
         segments, ticks = _stacked(read)
@@ -228,11 +268,6 @@ class DayWork:
         kept = held.join(rows, on="segment", how="anti")
         return TICK_SEGMENTS.conform(pl.concat([kept, rows]))
 
-    def _hours(self) -> tuple[datetime, datetime]:
-        session = self.graph.calendar.session(self.day)
-        closed = session_closes(self.graph.calendar, (self.day,))[self.day]
-        return session.open or closed - timedelta(hours=6, minutes=15), closed
-
     def _minutes(self, touched: Sequence[datetime]) -> list[datetime]:
         """The minutes to compute, without a hole: what touches none carries the last state on.
 
@@ -291,17 +326,18 @@ class DayWork:
 
     def _computed(self, ticks: pl.DataFrame, minutes: Sequence[datetime]) -> Frames:
         chosen = self.subscription.frame
-        opened, closed = self._hours()
+        opened, closed = session_hours(self.graph.calendar, self.day)
+        candles = self.holes.filling(ticks, minutes)
         chain_before = self._state(CHAIN_MINUTE, minutes[0])
         index = index_minute(
             ticks, chosen, self._state(INDEX_MINUTE, minutes[0]), minutes,
             session_open=opened, session_close=closed,
-            max_gap_seconds=self.maths.max_gap_seconds,
+            max_gap_seconds=self.maths.max_gap_seconds, candles=candles,
         )  # fmt: skip
         chain = chain_minute(
             ticks, chosen, chain_before, minutes, index, self._previous_chain,
             rate=self.maths.rate, session_open=opened, session_close=closed,
-            max_gap_seconds=self.maths.max_gap_seconds,
+            max_gap_seconds=self.maths.max_gap_seconds, candles=candles,
         )  # fmt: skip
         greeks = greeks_minute(chain, self.maths.tick)
         surface = surface_minute(chain, greeks, repair=self.maths.repair)

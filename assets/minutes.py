@@ -18,6 +18,7 @@ import polars as pl
 
 from assets.building import (
     CONTRACT,
+    KITE_SESSION,
     OWNER,
     Graph,
     Refusal,
@@ -36,6 +37,7 @@ from optrade.tables.analytics import (
     GREEKS_MINUTE,
     OPEN_INTEREST_MINUTE,
 )
+from optrade.tables.candles import CANDLES
 from optrade.tables.exposure import GAMMA_EXPOSURE_MINUTE
 from optrade.tables.premium import PREMIUM_MINUTE
 from optrade.tables.quality import TICK_GAPS
@@ -46,14 +48,14 @@ from resources.lake_io import DATE_BY_DATE, Committed, LakeResource
 from resources.lake_slices import Slice, SliceResult
 from resources.recordings import Recordings
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 LINEAGE: tuple[tuple[Table, tuple[Table, ...]], ...] = (
     (INSTRUMENTS, ()),
     (TICK_SEGMENTS, ()),
     (TICKS, (TICK_SEGMENTS, INSTRUMENTS)),
-    (TICK_GAPS, (TICK_SEGMENTS,)),
-    (INDEX_MINUTE, (TICKS,)),
-    (CHAIN_MINUTE, (TICKS, INDEX_MINUTE)),
+    (TICK_GAPS, (TICK_SEGMENTS, CANDLES)),
+    (INDEX_MINUTE, (TICKS, CANDLES)),
+    (CHAIN_MINUTE, (TICKS, CANDLES, INDEX_MINUTE)),
     (GREEKS_MINUTE, (CHAIN_MINUTE,)),
     (CHAIN_METRICS_MINUTE, (CHAIN_MINUTE, GREEKS_MINUTE)),
     (SURFACE_MINUTE, (CHAIN_MINUTE, GREEKS_MINUTE)),
@@ -66,9 +68,6 @@ LINEAGE: tuple[tuple[Table, tuple[Table, ...]], ...] = (
 MINUTE_TABLES = tuple(table for table, _ in LINEAGE)
 _WHOLE = (INSTRUMENTS, TICK_SEGMENTS, TICK_GAPS)
 """Tables that a run holds all rows of the day of."""
-
-
-KITE_SESSION = dg.AssetKey(["raw", "kite_session"])
 
 
 def kite_session(graph: Graph) -> dg.AssetSpec:
@@ -202,9 +201,13 @@ def _do(context: dg.AssetExecutionContext, work: DayWork, done: Done, *, again: 
     if INSTRUMENTS.full_name in once or not names:  # The dump says which options are listed.
         _commit(context, done, Batch(once, (), ()))
         once = {}
-    for batch in work.batches(names):
+    computed: set[datetime] = set()
+    for batch in work.batches(names, context.resources.lake.memory.segments):
         _commit(context, done, replace(batch, frames=once | batch.frames))
+        computed.update(batch.minutes)
         once = {}
+    if filled := work.filled(computed, again=again):
+        _commit(context, done, filled)
     return done
 
 

@@ -16,7 +16,7 @@ from assets.partitions import dates_of
 from optrade.calendar import TradingCalendar
 from optrade.chain.premium_history import HISTORY_SESSIONS, premium_overlay
 from optrade.tables.premium import PREMIUM_CLOSE, PREMIUM_MINUTE, PREMIUM_OVERLAY
-from resources.lake_io import DATE_BY_DATE, LakeResource, Produced
+from resources.lake_io import DATE_BY_DATE, Produced, ReadLake
 from resources.lake_parts import held_minutes
 
 CODE_VERSION = "1"
@@ -37,7 +37,7 @@ _MOST_KEPT = 2
 
 
 def minute_history(
-    lake: LakeResource, calendar: TradingCalendar, day: date, minutes: Sequence[datetime]
+    lake: ReadLake, calendar: TradingCalendar, day: date, minutes: Sequence[datetime]
 ) -> pl.DataFrame:
     """Rows of `analytics.premium_minute` of the sessions before a day, at those times of day."""
     held = _held(lake, _before(calendar, day))
@@ -47,7 +47,7 @@ def minute_history(
     return pl.concat(parts).filter(time.is_between(times[0], times[-1]))
 
 
-def _kept(lake: LakeResource, held: Mapping[date, list[str]], part: int) -> pl.DataFrame:
+def _kept(lake: ReadLake, held: Mapping[date, list[str]], part: int) -> pl.DataFrame:
     """What is ranked of a part of those days, from memory where it was read before."""
     key = (lake.root, part, tuple(file for day in sorted(held) for file in held[day]))
     if key not in _KEPT:
@@ -61,13 +61,11 @@ def _before(calendar: TradingCalendar, day: date) -> list[date]:
     return [d for d in calendar.sessions(calendar.first, day) if d < day][-HISTORY_SESSIONS:]
 
 
-def _held(lake: LakeResource, days: Sequence[date]) -> dict[date, list[str]]:
+def _held(lake: ReadLake, days: Sequence[date]) -> dict[date, list[str]]:
     return lake.lake.live_files(PREMIUM_MINUTE, days)
 
 
-def _part(
-    lake: LakeResource, days: Sequence[date], part: int, columns: Sequence[str]
-) -> pl.DataFrame:
+def _part(lake: ReadLake, days: Sequence[date], part: int, columns: Sequence[str]) -> pl.DataFrame:
     """Rows of those days in one part of the day, counted from midnight UTC."""
     if not days:
         return PREMIUM_MINUTE.empty().select(columns)
@@ -101,9 +99,8 @@ def build_overlay(graph: Graph) -> dg.AssetsDefinition:
     )
     def asset(context: dg.AssetExecutionContext, close: pl.DataFrame) -> Iterator[Any]:
         dates = dates_of(context.partition_keys)
-        parts = [premium_overlay(close, dates, graph.calendar)]
-        parts += _by_minute(context.resources.lake, graph.calendar, dates)
-        accepted, refused = gate(table, table.conform(pl.concat(parts)), graph.calendar)
+        rows = overlay_rows(context.resources.lake, graph.calendar, dates, close)
+        accepted, refused = gate(table, rows, graph.calendar)
         report_refusals(context, table, refused)
         yield dg.Output(
             Produced(table, accepted, notes_of(accepted, _notes)), metadata=DATE_BY_DATE
@@ -112,8 +109,16 @@ def build_overlay(graph: Graph) -> dg.AssetsDefinition:
     return cast("dg.AssetsDefinition", asset)
 
 
+def overlay_rows(
+    lake: ReadLake, calendar: TradingCalendar, dates: Sequence[date], close: pl.DataFrame
+) -> pl.DataFrame:
+    """`analytics.premium_overlay` of those dates; `close` are premiums at the close and before."""
+    parts = [premium_overlay(close, dates, calendar), *_by_minute(lake, calendar, dates)]
+    return PREMIUM_OVERLAY.conform(pl.concat(parts))
+
+
 def _by_minute(
-    lake: LakeResource, calendar: TradingCalendar, dates: Sequence[date]
+    lake: ReadLake, calendar: TradingCalendar, dates: Sequence[date]
 ) -> Iterator[pl.DataFrame]:
     """The overlay of each date that has minutes, a part of the day at a time."""
     for day in sorted(_held(lake, dates)):

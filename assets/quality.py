@@ -9,9 +9,10 @@ were skipped. A run without it, of some tables only, records after each check.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 import polars as pl
@@ -26,10 +27,13 @@ from optrade.tables import Table
 from optrade.tables.quality import CHECK_RESULTS, INCIDENTS, RECORD, RECOVERIES, TICK_GAPS
 from resources.lake import CommitResult, Slice
 from resources.lake_io import DATE_BY_DATE, Committed, LakeResource
+from resources.lake_slices import SliceResult
 
 CODE_VERSION = "1"
 ACCEPTED = "accepted"
 """What stands for a rule where rows were refused or stored."""
+_BATCH_CHARS = 12
+STEP = "record"
 LAST = {"dagster/priority": "-100"}
 HEALS_TAG, ATTEMPT_TAG = "optrade/heals", "optrade/attempt"
 ACTION_TAG, TRIED_TAG = "optrade/action", "optrade/tried-with"
@@ -61,6 +65,10 @@ class Attempt:
             run.tags[TRIED_TAG],
             run.run_id,
         )
+
+    def broken(self, why: str) -> "Attempt":
+        """The same attempt, seen to have broken down."""
+        return replace(self, broke_down=why)
 
 
 class Verdicts(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -95,6 +103,7 @@ def results_of(
         "table_name": table.full_name,
         "check_name": check_name,
         "run_id": run_id,
+        "batch": "",
         "evaluated_at": datetime.now(UTC),
         "scope": scope,
     }
@@ -145,18 +154,20 @@ def record(
     `dates` are those whose holes are looked at. `more`: judgements beside those of rules and
     holes (frame of `incidents.JUDGED`).
     """
-    now = datetime.now(UTC)
-    gaps = of_gaps(lake.read(TICK_GAPS, sorted(dates)))
+    now, batch = datetime.now(UTC), uuid4().hex[:_BATCH_CHARS]
+    results = results.with_columns(batch=pl.lit(batch))
+    gaps = of_gaps(lake.read(TICK_GAPS, sorted(dates)), now)
     others = [] if more is None else [more]
     judged = pl.concat([of_checks(results), gaps, *others])
     days = sorted({*dates, *judged["trade_date"]})
     known, tried = lake.read(INCIDENTS, days), lake.read(RECOVERIES, days)
     followed = follow(known, judged, tried, now)
     if attempt is not None:
-        tried = pl.concat([tried, _attempted(attempt, followed, judged, now)])
+        attempted = _attempted(attempt, followed, judged, now)
+        tried = pl.concat([tried.join(attempted, on=RECOVERIES.key, how="anti"), attempted])
         followed = follow(known, judged, tried, now)
     slices = [
-        Slice(CHECK_RESULTS, (day,), rows, parts=(run_id,))
+        Slice(CHECK_RESULTS, (day,), rows, parts=(batch,))
         for (day,), rows in results.partition_by("trade_date", as_dict=True).items()
         if isinstance(day, date)
     ]
@@ -199,7 +210,7 @@ def build_record(graph: Graph) -> dg.AssetsDefinition:
     """The step that ends a run of the close lane."""
 
     @dg.multi_asset(
-        name="record",
+        name=STEP,
         specs=[
             dg.AssetSpec(
                 _key(table),
@@ -221,8 +232,10 @@ def build_record(graph: Graph) -> dg.AssetsDefinition:
             context.resources.lake, results, days, context.run.run_id, Attempt.of_run(context.run)
         )
         notes = _notes(results, context.resources.lake.read(INCIDENTS, days))
+        nothing = SliceResult(0, None, changed=False)  # No incident is worth saying, too.
         for table in RECORD:
-            results_of_table = commit.slices.get(table.full_name, {})
+            stored = commit.slices.get(table.full_name, {})
+            results_of_table = {day: stored.get(day, nothing) for day in days}
             yield dg.Output(
                 Committed(table, results_of_table, notes.get(table.full_name, {})),
                 output_name=_key(table).to_python_identifier(),
@@ -247,9 +260,9 @@ def record_now(
     record(context.resources.lake, results, days, context.run.run_id, Attempt.of_run(context.run))
 
 
-def recorded_at_the_end(run: dg.DagsterRun) -> bool:
+def recorded_at_the_end(context: dg.AssetCheckExecutionContext) -> bool:
     """Whether the run has the step that records; a run of some tables only has not."""
-    return run.asset_selection is None or _key(CHECK_RESULTS) in run.asset_selection
+    return context.op_execution_context.job_def.has_node_named(STEP)
 
 
 def _notes(results: pl.DataFrame, incidents: pl.DataFrame) -> dict[str, dict[date, dict[str, int]]]:

@@ -49,6 +49,13 @@ PARSE_THREADS = 2
 Row = dict[str, Any]
 
 
+class FetchConfig(dg.Config):
+    """Where a run asks for the files."""
+
+    base_url: str = ""
+    """Another host or directory than the configured one."""
+
+
 def build_raw(graph: Graph) -> dg.AssetsDefinition:
     """The step that fills every raw table of the close lane."""
     tables = {"source_files": SOURCE_FILES, **FILE_TABLES}
@@ -71,14 +78,16 @@ def build_raw(graph: Graph) -> dg.AssetsDefinition:
         required_resource_keys={"archive", "refusals", "lake"},
         pool="exchange_archive",
     )
-    def exchange_files(context: dg.AssetExecutionContext) -> Iterator[dg.Output[Committed]]:
+    def exchange_files(
+        context: dg.AssetExecutionContext, config: FetchConfig
+    ) -> Iterator[dg.Output[Committed]]:
         dates = dates_of(context.partition_keys)
         chosen = [t for t in tables.values() if _key(t) in context.selected_asset_keys]
         lake: LakeResource = context.resources.lake
         load = Load(graph, lake.lake)
         load.files = {(r["trade_date"], r["kind"]): r for r in _rows(lake.lake, dates)}
         if SOURCE_FILES in chosen:
-            load.fetch(context.resources.archive, dates)
+            load.fetch(context.resources.archive.at(config.base_url), dates)
         slices = [load.table(kind) for kind, table in FILE_TABLES.items() if table in chosen]
         if SOURCE_FILES in chosen:
             slices.append(load.source_files(dates))

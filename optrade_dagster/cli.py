@@ -22,6 +22,7 @@ from rich.console import Console
 
 from optrade.calendar import load_calendar
 from optrade.tables import IST
+from optrade_dagster import keep
 from resources.lake import LakeError
 from resources.settings import Settings, SettingsError, load_settings
 
@@ -35,6 +36,13 @@ app = typer.Typer(
 _PIPE_COLUMNS = 160
 _width = None if sys.stdout.isatty() else _PIPE_COLUMNS
 out, err = Console(width=_width), Console(stderr=True)
+AsKnownAt = Annotated[
+    datetime | None,
+    typer.Option(
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"],
+        help="Show what the lake knew at that moment, India's time.",
+    ),
+]
 Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"])]
 DEMO_DAYS, DEMO_SEED, DEMO_FIRST = 15, 7, date(2026, 1, 12)
 DEMO_SPEED, DEMO_MINUTES = 15.0, 5
@@ -49,7 +57,7 @@ class Format(StrEnum):
 
 
 class Told(StrEnum):
-    """How findings are printed."""
+    """How explanations and findings are printed."""
 
     text = "text"
     json = "json"
@@ -88,6 +96,10 @@ def reading_settings() -> Settings:
 def _holds_rows(settings: Settings) -> bool:
     data = settings.lake_root / "data"
     return data.exists() and next(data.rglob("*.parquet"), None) is not None
+
+
+def _moment(as_known_at: datetime | None) -> datetime | None:
+    return as_known_at.replace(tzinfo=ZoneInfo(IST)) if as_known_at else None
 
 
 def _say_simulated(settings: Settings) -> None:
@@ -249,16 +261,38 @@ def replay(
 
 
 @app.command()
+def archive(
+    older_than: Annotated[
+        int | None, typer.Option(min=1, help="Days; OPTRADE_ARCHIVE__AFTER_DAYS by default.")
+    ] = None,
+) -> None:
+    """Rewrite old days and old segments in fewer bytes, proven equal. Deletes no row."""
+    from optrade_dagster.archive import archive_now  # noqa: PLC0415
+
+    settings = reading_settings()
+    _say_simulated(settings)
+    _begin_logs(settings, "archive")
+    raise typer.Exit(0 if archive_now(settings, out, older_than) else 1)
+
+
+@app.command()
+def heal(
+    day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="Trading day.")],
+) -> None:
+    """Fill the holes of a collected day from the broker's minute candles, marked as such."""
+    from optrade_dagster.heal import heal_day  # noqa: PLC0415
+
+    settings = load_settings()
+    _say_simulated(settings)
+    _begin_logs(settings, "heal")
+    raise typer.Exit(0 if heal_day(settings, out, day.date()) else 1)
+
+
+@app.command()
 def sql(
     query: Annotated[str, typer.Argument(help="Tables are named `group.table`.")],
     output: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,
-    as_known_at: Annotated[
-        datetime | None,
-        typer.Option(
-            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"],
-            help="Show what the lake knew at that moment, India's time.",
-        ),
-    ] = None,
+    as_known_at: AsKnownAt = None,
 ) -> None:
     """Read the lake with SQL (read-only)."""
     from optrade_dagster.printing import print_frame  # noqa: PLC0415
@@ -266,8 +300,7 @@ def sql(
 
     settings = reading_settings()
     _say_simulated(settings)
-    moment = as_known_at.replace(tzinfo=ZoneInfo(IST)) if as_known_at else None
-    location = LakeLocation(settings.lake_root, settings.market)
+    location, moment = LakeLocation(settings.lake_root, settings.market), _moment(as_known_at)
     with _plain_errors(), Lake.open(location, read_only=True, as_known_at=moment) as lake:
         print_frame(out, lake.sql(query), output.value)
 
@@ -286,3 +319,30 @@ def doctor(
     except SettingsError as error:
         sight = str(error)
     raise typer.Exit(show(out, examine(sight), output.value))
+
+
+@app.command()
+def explain(
+    table: Annotated[str, typer.Argument(help="Named `group.table`.")],
+    where: Annotated[str, typer.Option(help="SQL condition that finds exactly one row.")],
+    column: Annotated[str, typer.Option(help="The column whose value is asked about.")],
+    as_known_at: AsKnownAt = None,
+    verify: Annotated[bool, typer.Option(help="Compute it again from the raw bytes.")] = False,
+    output: Annotated[Told, typer.Option("--format", help="How to print.")] = Told.text,
+) -> None:
+    """Show where a number comes from, down to the raw files; exit code 1 if it is not the same."""
+    from optrade_dagster.explain import explain_value  # noqa: PLC0415 (Dagster loads slowly)
+    from optrade_dagster.explain_text import as_text  # noqa: PLC0415
+
+    settings = reading_settings()
+    _say_simulated(settings)
+    with _plain_errors():
+        found = explain_value(settings, table, where, column, _moment(as_known_at), verify=verify)
+    sys.stdout.write("\n".join([found.to_json()] if output is Told.json else as_text(found)))
+    sys.stdout.write("\n")
+    raise typer.Exit(0 if found.first_difference is None else 1)
+
+
+keep.register(app, out, reading_settings)
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from optrade.calendar import load_calendar
 from resources.clock import Clock, SystemClock, read_clock
-from resources.collector import Broker, Collector
+from resources.collector import Collector
 from resources.journal import Entry
 from resources.kite.access import broker_settings
 from resources.kite.broker import KiteBroker
@@ -89,7 +89,7 @@ def report(entry: Entry) -> None:
     getattr(get_logger(COMPONENT), level)(event.replace("_", " "), **told)
 
 
-def enter(settings: Settings, clock: Clock) -> Broker:
+def enter(settings: Settings, clock: Clock) -> KiteBroker:
     """The broker with the kept session; a simulated one is logged in to when need be.
 
     Raises `TokenExpired` or another `BrokerError`.

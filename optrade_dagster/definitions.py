@@ -18,6 +18,7 @@ from dagster_duckdb import DuckDBResource
 
 from assets import analytics, participants, signals, snapshots, surface, volatility
 from assets.building import Graph, Recipe, Refusals, build_asset
+from assets.candles import build_candles
 from assets.checks import build_checks
 from assets.minute_work import Maths
 from assets.minutes import build_minutes, kite_session
@@ -25,19 +26,27 @@ from assets.partitions import horizon, trading_days
 from assets.premium import build_overlay
 from assets.quality import Verdicts, build_record
 from assets.raw import FILE_TABLES, build_raw
+from assets.reconciliation import build_reconciliation
 from optrade.calendar import TradingCalendar, load_calendar
 from optrade.tables import IST, Table
+from optrade.tables.candles import CANDLES
 from optrade.tables.premium import PREMIUM_OVERLAY
 from optrade.tables.raw import SOURCE_FILES
-from optrade_dagster.jobs import close_lane, day_closed, logs_packed, minute_lane
+from optrade.tables.reconciliation import RECONCILIATION
+from optrade_dagster.archive import archive_job, archive_schedule
+from optrade_dagster.heal import MarketBroker
+from optrade_dagster.heal_sensor import incidents_healed
+from optrade_dagster.jobs import close_lane, day_closed, heal_minutes, logs_packed, minute_lane
 from optrade_dagster.minute_sensor import minute_day_ended, tick_segments_sealed
+from optrade_dagster.partitions_watch import no_partition_left_failed, partitions_watched
 from optrade_dagster.schedules import close_lane_schedule, logs_packed_schedule
 from optrade_dagster.sensors import exchange_files_published
 from optrade_dagster.session_sensor import kite_session_watched
 from resources.duckdb_connection import DUCKDB_CONFIG
 from resources.lake_io import LakeResource, lake_io_manager
 from resources.logs import configure_logging
-from resources.nse import ArchiveResource
+from resources.memory import Budget
+from resources.nse import ARCHIVE_FIELDS, ArchiveResource
 from resources.recordings import Recordings
 from resources.settings import Settings, load_settings
 from resources.simulator import read_marker
@@ -51,7 +60,7 @@ def build_graph(settings: Settings) -> Graph:
     """What all assets share, from the settings."""
     calendar = load_calendar(settings.calendar.extra_csv)
     days = trading_days(calendar, *_span(settings, calendar))
-    return Graph(calendar, days, settings.backfill.days_per_run, settings.market)
+    return Graph(calendar, days, Budget.of(settings).days_per_run, settings.market)
 
 
 def _span(settings: Settings, calendar: TradingCalendar) -> tuple[date, date]:
@@ -79,20 +88,35 @@ def build_recipes(settings: Settings, graph: Graph) -> tuple[Recipe, ...]:
     )
 
 
+def build_maths(settings: Settings) -> Maths:
+    """What the minute lane's maths assumes."""
+    assumed = settings.analytics
+    return Maths(
+        assumed.risk_free_rate,
+        assumed.tick_rupees,
+        assumed.strike_offsets,
+        assumed.max_gap_seconds,
+        assumed.repair_surfaces,
+    )
+
+
 def build_resources(settings: Settings) -> dict[str, Any]:
     """The adapters, from the settings."""
+    budget = Budget.of(settings)
     lake = LakeResource(
         duckdb=DuckDBResource(
             database=":memory:",
-            connection_config={**DUCKDB_CONFIG, "memory_limit": settings.lake.memory_limit},
+            connection_config={**DUCKDB_CONFIG, "memory_limit": budget.duckdb_limit},
         ),
         root=str(settings.lake_root),
         market=settings.market,
         compression_level=settings.lake.compression_level,
         row_group_rows=settings.lake.row_group_rows,
         lock_timeout_seconds=settings.lake.lock_timeout_seconds,
+        cache_mb=budget.cache_mb,
+        soft_limit_bytes=budget.soft_limit_bytes,
     )
-    nse = settings.nse.model_dump() | {"base_url": settings.archive_url}
+    nse = settings.nse.model_dump(include=set(ARCHIVE_FIELDS)) | {"base_url": settings.archive_url}
     return {
         "lake": lake,
         "lake_io": lake_io_manager(settings.calendar.extra_csv),
@@ -100,6 +124,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "recordings": Recordings(home=str(settings.market_home), root=str(settings.spool_root)),
         "refusals": Refusals(),
         "verdicts": Verdicts(),
+        "broker": MarketBroker(settings),
     }
 
 
@@ -116,34 +141,40 @@ def build_defs(
 def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg.Definitions:
     graph = build_graph(settings)
     recipes = build_recipes(settings, graph)
-    computed = [*(recipe.table for recipe in recipes), PREMIUM_OVERLAY]
+    computed = [*(recipe.table for recipe in recipes), PREMIUM_OVERLAY, RECONCILIATION, CANDLES]
     tables: list[Table] = [SOURCE_FILES, *FILE_TABLES.values(), *computed]
-    job, minutes, packed = close_lane(graph), minute_lane(graph), logs_packed(settings)
-    assumed = settings.analytics
-    maths = Maths(
-        assumed.risk_free_rate,
-        assumed.tick_rupees,
-        assumed.strike_offsets,
-        assumed.max_gap_seconds,
-        assumed.repair_surfaces,
-    )
+    job, minutes, candles = close_lane(graph), minute_lane(graph), heal_minutes(graph)
+    packed = logs_packed(settings)
+    watched, watched_daily = partitions_watched(graph)
+    archiving = archive_job(settings)
     return dg.Definitions(
         assets=[
             build_raw(graph),
             *(build_asset(graph, recipe) for recipe in recipes),
-            build_minutes(graph, maths),
+            build_minutes(graph, build_maths(settings)),
             build_overlay(graph),
+            build_reconciliation(graph),
+            build_candles(graph),
             build_record(graph),
             kite_session(graph),
         ],
-        asset_checks=[build_checks(graph, table) for table in tables],
-        jobs=[job, minutes, day_closed, packed],
-        schedules=[close_lane_schedule(job, graph, settings), logs_packed_schedule(packed)],
+        asset_checks=[
+            *(build_checks(graph, table) for table in tables),
+            no_partition_left_failed(graph),
+        ],
+        jobs=[job, minutes, candles, day_closed, packed, archiving, watched],
+        schedules=[
+            close_lane_schedule(job, graph, settings),
+            logs_packed_schedule(packed),
+            watched_daily,
+            archive_schedule(archiving),
+        ],
         sensors=[
             exchange_files_published(job, graph, settings),
             tick_segments_sealed(),
             minute_day_ended(),
             kite_session_watched(),
+            incidents_healed(settings, graph, [job, minutes, candles]),
         ],
         resources={**build_resources(settings), **resource_overrides},
         executor=dg.in_process_executor,

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -17,8 +18,10 @@ import yaml
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from filelock import FileLock
 
+from resources.duckdb_connection import plain_connection
 from resources.lake import Lake, LakeLocation
 from resources.lake_slices import ParquetFormat
+from resources.memory import Budget
 from resources.settings import Settings
 
 _OTHER_RUNS = 2
@@ -124,6 +127,7 @@ def open_lake(settings: Settings, *, read_only: bool) -> Iterator[Lake]:
     with Lake.open(
         LakeLocation(settings.lake_root, settings.market),
         read_only=read_only,
+        connect=partial(plain_connection, Budget.of(settings).duckdb_limit),
         style=style,
         lock_timeout_seconds=settings.lake.lock_timeout_seconds,
     ) as lake:

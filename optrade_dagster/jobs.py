@@ -6,19 +6,26 @@ Belongs here: selections and their tags. Does not belong here: when they run.
 from datetime import date
 
 import dagster as dg
+import polars as pl
 from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
 
 from assets.building import Graph
+from assets.minute_day import judge_day
 from assets.minutes import MINUTE_TABLES
+from assets.quality import record
+from optrade.tables.candles import CANDLES
+from optrade.tables.quality import CHECK_RESULTS, INCIDENTS
 from resources.lake_io import LakeResource
 from resources.lake_upkeep import compact
 from resources.logs import bound, compress_old
 from resources.settings import Settings
 
 CLOSE_LANE, MINUTE_LANE, DAY_CLOSED = "close_lane", "minute_lane", "minute_day_closed"
-LOGS_PACKED = "logs_packed"
+LOGS_PACKED, HEAL_MINUTES = "logs_packed", "heal_minutes"
+FAILED_PARTITIONS = dg.AssetCheckKey(dg.AssetKey(INCIDENTS.asset_path), "no_partition_left_failed")
+"""The check that looks at all dates once a day (see `partitions_watch`)."""
 AssetJob = UnresolvedAssetJobDefinition
 
 
@@ -27,9 +34,15 @@ def minute_assets() -> dg.AssetSelection:
     return dg.AssetSelection.assets(*(dg.AssetKey(table.asset_path) for table in MINUTE_TABLES))
 
 
+def candle_assets() -> dg.AssetSelection:
+    """What the broker is asked for when its feed was not heard."""
+    return dg.AssetSelection.assets(dg.AssetKey(CANDLES.asset_path))
+
+
 def close_assets() -> dg.AssetSelection:
     """What is made from the exchange's daily files."""
-    return dg.AssetSelection.all() - minute_assets()
+    daily = dg.AssetSelection.checks(FAILED_PARTITIONS)
+    return dg.AssetSelection.all() - minute_assets() - candle_assets() - daily
 
 
 def close_lane(graph: Graph) -> AssetJob:
@@ -56,6 +69,19 @@ def minute_lane(graph: Graph) -> AssetJob:
     )
 
 
+def heal_minutes(graph: Graph) -> AssetJob:
+    """Candles for the holes of one trading day, and the minutes they fill."""
+    return dg.define_asset_job(
+        HEAL_MINUTES,
+        selection=candle_assets() | minute_assets(),
+        description="Ask the broker for minute candles of a trading day's holes, store them, and "
+        "do the minutes they fill again. Best after the close and before the day's expiry is "
+        "forgotten: 3 instruments a second, and the lane waits meanwhile.",
+        executor_def=dg.in_process_executor,
+        tags={"optrade/lane": "minute", "optrade/market": graph.market},
+    )
+
+
 class DayConfig(dg.Config):
     """Which trading day (YYYY-MM-DD)."""
 
@@ -67,7 +93,7 @@ def compact_day(context: dg.OpExecutionContext, config: DayConfig) -> None:
     """Make one sorted file of each table's minutes; the rows stay the same, verified by hash."""
     lake: LakeResource = context.resources.lake
     day = date.fromisoformat(config.day)
-    for table in MINUTE_TABLES:
+    for table in (*MINUTE_TABLES, CHECK_RESULTS):
         if table.part is not None:
             with bound(partition=config.day):
                 done = compact(lake.lake, table, day)
@@ -78,11 +104,16 @@ def compact_day(context: dg.OpExecutionContext, config: DayConfig) -> None:
                 done.files_before,
                 done.files_after,
             )
+    results = judge_day(lake, day, context.run_id)
+    with bound(partition=config.day):
+        record(lake, results, [day], context.run_id)
+    failed = results.filter(~pl.col("passed"))
+    context.log.info("%d rules judged, %d failed", results.height, failed.height)
 
 
 @dg.job(name=DAY_CLOSED, executor_def=dg.in_process_executor)
 def day_closed() -> None:
-    """After the close: compact what the day brought minute by minute."""
+    """After the close: compact what the day brought minute by minute, and judge it as a whole."""
     compact_day()
 
 

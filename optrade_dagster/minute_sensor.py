@@ -28,6 +28,7 @@ LOOK_SECONDS = 40.0
 """How long one evaluation waits; Dagster ends it after 60 seconds."""
 _POLL_SECONDS = 0.05
 _DAYS = 3
+_NOT_TOLD = ("source", "healed_from", "healed_at", "filled_minutes", "unfilled_minutes")
 _BROKEN_SECONDS = 2.0
 """How often it is looked whether a run broke down."""
 
@@ -133,9 +134,10 @@ def _unheld(lake: Lake, recorded: RecordedDay) -> set[str]:
 
 
 def _holes_untold(lake: Lake, recorded: RecordedDay) -> bool:
+    """Whether the journal says other than the lake; what candles make good is not its business."""
     held = lake.read(TICK_GAPS, [recorded.day])
     told = TICK_GAPS.conform(tick_gaps(recorded.journal(), recorded.day, ""))
-    return not held.drop("source").equals(told.drop("source"))
+    return not held.drop(_NOT_TOLD).equals(told.drop(_NOT_TOLD))
 
 
 def _ended(recorded: RecordedDay) -> bool:

@@ -59,10 +59,10 @@ def replay_day(settings: Settings, console: Console, day: date) -> bool:
         )
     with open_instance(settings) as instance:
         job = build_defs(settings).resolve_job_def(MINUTE_LANE)
-        result = _run(job, instance, day, again=False)  # What was sealed and not loaded yet.
+        result = run_lane(job, instance, day, again=False)  # What was sealed and not loaded yet.
         before = _all(settings, day)
         if result.success:
-            result = _run(job, instance, day, again=True)
+            result = run_lane(job, instance, day, again=True)
         after = _all(settings, day)
     _print(console, day, len(recorded.sealed()), before, after)
     if not result.success:
@@ -70,9 +70,10 @@ def replay_day(settings: Settings, console: Console, day: date) -> bool:
     return bool(result.success) and before == after
 
 
-def _run(
+def run_lane(
     job: dg.JobDefinition, instance: dg.DagsterInstance, day: date, *, again: bool
 ) -> dg.ExecuteInProcessResult:
+    """Run the minute lane in this process over what is new of a day, or over all of it again."""
     return job.execute_in_process(
         instance=instance,
         partition_key=day.isoformat(),

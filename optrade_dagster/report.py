@@ -17,6 +17,7 @@ from dagster._core.event_api import EventLogRecord
 from rich.table import Table
 from rich.text import Text
 
+from optrade.tables.quality import RECORD
 from optrade.tables.raw import FILE_KINDS, SOURCE_FILES
 from resources.lake import Lake
 
@@ -77,6 +78,8 @@ def gather(
     return [reports[day] for day in days]
 
 
+_REMEMBERED = frozenset(dg.AssetKey(table.asset_path) for table in RECORD)
+"""What a run is remembered by; it is no news of the exchange's."""
 _STORED = dg.DagsterEventType.ASSET_MATERIALIZATION
 _CHECKED = dg.DagsterEventType.ASSET_CHECK_EVALUATION
 
@@ -85,12 +88,17 @@ def _count_rows(reports: dict[date, DayReport], record: EventLogRecord) -> None:
     materialization = record.asset_materialization
     if materialization is None or materialization.partition is None:
         return
+    if materialization.asset_key in _REMEMBERED:
+        return
     report = reports.get(date.fromisoformat(materialization.partition))
     if report is None:
         return
     metadata = materialization.metadata
+    rows = int(_value(metadata, "dagster/partition_row_count") or 0)
+    if rows == 0 and not _value(metadata, "changed"):
+        return  # There was nothing to make.
     report.tables += 1
-    report.rows += int(_value(metadata, "dagster/partition_row_count") or 0)
+    report.rows += rows
     report.changed += bool(_value(metadata, "changed"))
 
 

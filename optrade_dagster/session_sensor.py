@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.minutes import KITE_SESSION
+from assets.building import KITE_SESSION
 from resources.kite.session import session_events
 
 _SEVERE = frozenset({"refused", "expired"})

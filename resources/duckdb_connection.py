@@ -25,9 +25,10 @@ def extension_path(name: str) -> str:
 
 
 @contextmanager
-def plain_connection() -> Iterator[duckdb.DuckDBPyConnection]:
+def plain_connection(memory_limit: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory DuckDB that installs and loads nothing by itself."""
-    connection = duckdb.connect(config=dict(DUCKDB_CONFIG))
+    limit = {"memory_limit": memory_limit} if memory_limit else {}
+    connection = duckdb.connect(config={**DUCKDB_CONFIG, **limit})
     try:
         yield connection
     finally:

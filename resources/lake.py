@@ -104,20 +104,21 @@ class Lake:
         location: LakeLocation,
         *,
         read_only: bool = False,
-        as_known_at: datetime | None = None,
+        as_known_at: datetime | int | None = None,
         connect: Connect = plain_connection,
         style: ParquetFormat | None = None,
         lock_timeout_seconds: float = 120.0,
     ) -> Iterator[Lake]:
         """Open the lake at `location`, creating it (and missing tables) unless `read_only`.
 
-        `as_known_at` (timezone-aware, implies `read_only`) shows the rows of that moment.
+        `as_known_at` (timezone-aware, or a snapshot's id; implies `read_only`) shows the rows of
+        that moment.
 
         Raises `LakeError` when there is none to read, when it was born in the other market, and
         when its tables are not as declared and cannot be brought there without losing rows.
         """
         read_only = read_only or as_known_at is not None
-        if as_known_at is not None and as_known_at.tzinfo is None:
+        if isinstance(as_known_at, datetime) and as_known_at.tzinfo is None:
             raise LakeError(
                 f"as_known_at is {as_known_at.isoformat()}, found without a timezone; expected "
                 f"one with it, such as {as_known_at.isoformat()}+05:30."
@@ -140,7 +141,7 @@ class Lake:
                 lake._attach_or_create()
             yield lake
 
-    def _attach_existing(self, as_known_at: datetime | None) -> None:
+    def _attach_existing(self, as_known_at: datetime | int | None) -> None:
         self._read_only = True
         if attached_for_reading(self._connection, self.location, as_known_at):
             return

@@ -1,8 +1,8 @@
 """Where a lake lives: its place, its lock, durable files, and the exchange's own bytes.
 
-Belongs here: the only code that knows SQLite and local paths, bytes into durable files, and the
+Belongs here: what the lake knows of SQLite and local paths, bytes into durable files, and the
 exchange's bytes kept for ever. Does not belong here: what a slice is (see `lake_slices`),
-transactions and queries (see `lake`).
+transactions and queries (see `lake`), the catalog's own tables (see `lake_catalog`).
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class LakeLocation:
         """Make room for a lake."""
         _make_folder(self.data)
 
-    def attach(self, *, read_only: bool, as_known_at: datetime | None = None) -> str:
-        """The statement that attaches this lake as `lake`, now or as it was known once.
+    def attach(self, *, read_only: bool, as_known_at: datetime | int | None = None) -> str:
+        """The statement that attaches this lake as `lake`, now, of a moment or of a snapshot.
 
         The data path given here counts, not the one noted at birth: a lake may be moved whole.
         """
@@ -85,7 +85,7 @@ class LakeLocation:
             "META_JOURNAL_MODE 'WAL'",
             "META_BUSY_TIMEOUT 10000",
             *(["READ_ONLY"] if read_only else []),
-            *([f"SNAPSHOT_TIME '{as_known_at.isoformat()}'"] if as_known_at else []),
+            *([_of(as_known_at)] if as_known_at is not None else []),
         ]
         url = _quoted(f"ducklake:{self.catalog_url}")
         return f"ATTACH {url} AS {CATALOG} ({', '.join(options)})"
@@ -116,6 +116,12 @@ class LakeLocation:
         """Remove stored slices that no catalog knows."""
         for name in names:
             Path(name).unlink(missing_ok=True)
+
+
+def _of(as_known_at: datetime | int) -> str:
+    if isinstance(as_known_at, int):
+        return f"SNAPSHOT_VERSION {as_known_at}"
+    return f"SNAPSHOT_TIME '{as_known_at.isoformat()}'"
 
 
 def _quoted(text: str) -> str:

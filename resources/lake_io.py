@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import dagster as dg
 import polars as pl
@@ -39,6 +39,7 @@ from optrade.tables import TABLES, Table
 from resources.lake import CommitResult, Lake, LakeLocation, Slice, SliceResult
 from resources.lake_slices import HASH_CHARS, ParquetFormat, content_hash
 from resources.logs import get_logger
+from resources.memory import MemoryWatch
 from resources.settings import Market
 
 DATE_BY_DATE: Mapping[str, bool] = {_SILENCE: True}
@@ -76,6 +77,28 @@ class Committed:
     notes: Mapping[date, Mapping[str, Any]] = field(default_factory=dict)
 
 
+class ReadLake(Protocol):
+    """What a day's work reads from: a run's lake, or one as it was once."""
+
+    @property
+    def lake(self) -> Lake:
+        """The open lake."""
+
+    @property
+    def root(self) -> str:
+        """Where it is."""
+
+    def read(
+        self,
+        table: Table,
+        dates: Sequence[date],
+        *,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+    ) -> pl.DataFrame:
+        """The rows of those dates, as `Lake.read`."""
+
+
 class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """One open lake for a run, on `dagster-duckdb`'s connection."""
 
@@ -85,11 +108,13 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     compression_level: int = 3
     row_group_rows: int = 131_072
     lock_timeout_seconds: float = 120.0
-    cache_mb: float = 2048.0
+    cache_mb: float = 2000.0
+    soft_limit_bytes: int = 8_000_000_000
 
     _frames: dict[str, pl.DataFrame] = PrivateAttr(default_factory=dict)
     _stack: ExitStack = PrivateAttr(default_factory=ExitStack)
     _lake: Lake | None = PrivateAttr(default=None)
+    _memory: MemoryWatch | None = PrivateAttr(default=None)
 
     @property
     def lake(self) -> Lake:
@@ -105,9 +130,20 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
         return self._lake
 
+    def exists(self) -> bool:
+        """Whether there is a lake; asking makes none."""
+        return LakeLocation(Path(self.root), self.market).exists()
+
+    @property
+    def memory(self) -> MemoryWatch:
+        """How the run stands with memory."""
+        if self._memory is None:
+            self._memory = MemoryWatch(self.soft_limit_bytes)
+        return self._memory
+
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
         """Close the lake and forget what the run read and wrote."""
-        self._lake = None
+        self._lake = self._memory = None
         self._frames.clear()
         self._stack.close()
 
@@ -126,6 +162,8 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 self._remember(part.table, part.frame)
             else:  # A part is not its date: what the run reads next comes from the lake.
                 self._frames.pop(part.table.full_name, None)
+        if self.memory.look(f"commit of {', '.join(rows)}"):
+            self._frames.clear()  # Later steps read the lake.
         return commit
 
     def _remember(self, table: Table, frame: pl.DataFrame) -> None:
@@ -211,6 +249,7 @@ class LakeIOManager(dg.IOManager):
                 "dagster/partition_row_count": result.rows,
                 "content_sha256": result.sha256,
                 "changed": result.changed,
+                **self.lake.memory.told(),
             }
             tags = {DATA_VERSION_TAG: str(result.sha256)[:HASH_CHARS]}
             if version:

@@ -19,11 +19,12 @@ from typing import Any, Literal
 import polars as pl
 
 from optrade.tables import Table
-from resources.parquet_layout import encode_parquet
+from resources.parquet_layout import Codec, encode_parquet
 
 Market = Literal["real", "simulated"]
 CATALOG = "lake"
 HASH_CHARS = 32
+_ARCHIVED = re.compile(rf"\.([0-9a-f]{{{HASH_CHARS}}})$")
 _SOURCES: dict[Market, frozenset[str]] = {
     "real": frozenset({"exchange", "kite"}),
     "simulated": frozenset({"simulated"}),
@@ -48,17 +49,22 @@ class ParquetFormat:
 
     compression_level: int = 3
     row_group_rows: int = 131_072
+    codec: Codec = "zstd"
 
 
 @dataclass(frozen=True)
 class EncodedSlice:
-    """One date of one table, or one part of it, as Parquet bytes named by their SHA-256."""
+    """One date of one table, or one part of it, as Parquet bytes named by their SHA-256.
+
+    An `archived` one has other bytes of the same rows, and keeps the hash: it is the same content.
+    """
 
     day: date
     rows: int
     content: bytes
     sha256: str
     part: Part | None = None
+    archived: bool = False
 
 
 @dataclass(frozen=True)
@@ -251,7 +257,9 @@ def encode(
 ) -> EncodedSlice:
     """Encode one date's rows; the same rows in the same order give the same bytes and hash."""
     try:
-        content = encode_parquet(table, frame, style.compression_level, style.row_group_rows)
+        content = encode_parquet(
+            table, frame, style.compression_level, style.row_group_rows, style.codec
+        )
     except ValueError as error:
         raise SliceRefused(str(error)) from error
     return EncodedSlice(day, frame.height, content, hashlib.sha256(content).hexdigest(), part)
@@ -262,24 +270,39 @@ def slice_path(data: Path, table: Table, encoded: EncodedSlice) -> Path:
 
     The name carries the content's hash, so that equal content is seen without opening a file,
     and something unique, so that no name is ever used twice; `-<part>` follows where the file
-    holds only a part of its date.
+    holds only a part of its date, and `.<hash of these bytes>` in the archive tier.
     """
     folder = data / table.group / table.name / f"trade_date={encoded.day.isoformat()}"
     tail = "" if encoded.part is None else f"-{slug(encoded.part)}"
+    if encoded.archived:
+        tail += f".{hashlib.sha256(encoded.content).hexdigest()[:HASH_CHARS]}"
     return folder / f"{encoded.sha256[:HASH_CHARS]}-{uuid.uuid4().hex[:8]}{tail}.parquet"
 
 
 def content_hash(path: str) -> str:
     """The hash part of a slice's file name (the whole stem of a foreign file)."""
-    name = re.split(r"[/\\]", path)[-1]
-    return name.removesuffix(".parquet").split("-")[0]
+    return _stem(path).split("-")[0]
+
+
+def bytes_hash(path: str) -> str:
+    """The start of the SHA-256 of a data file's own bytes, as its name tells it."""
+    archived = _ARCHIVED.search(_stem(path))
+    return archived[1] if archived else content_hash(path)
 
 
 def part_of(path: str) -> str | None:
     """The slug of the part that the file at `path` holds; None of a file of a whole date."""
-    name = re.split(r"[/\\]", path)[-1].removesuffix(".parquet")
-    pieces = name.split("-", 2)
+    pieces = _ARCHIVED.sub("", _stem(path)).split("-", 2)
     return pieces[2] if len(pieces) == 3 and len(pieces[0]) == HASH_CHARS else None
+
+
+def is_archived(path: str) -> bool:
+    """Whether the file at `path` is of the archive tier."""
+    return _ARCHIVED.search(_stem(path)) is not None
+
+
+def _stem(path: str) -> str:
+    return re.split(r"[/\\]", path)[-1].removesuffix(".parquet")
 
 
 def same_content(path: str, encoded: EncodedSlice) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from optrade.tables import TABLES, Table
 from resources.lake_files import LakeLocation
 from resources.lake_slices import (
     CATALOG,
+    EncodedSlice,
     LakeError,
     ParquetFormat,
     Plan,
@@ -31,11 +32,11 @@ from resources.lake_slices import (
 )
 
 if TYPE_CHECKING:  # `lake` stands above this module at run time.
-    import polars as pl
-
     from resources.lake import Lake
 
 LAYOUT = 1
+UPKEEP = "optrade upkeep"
+"""The author of commits that change no row."""
 MOST_ROWS = 2_000_000
 """Rows of a day that are compacted at once; some gigabytes of a wide table."""
 SHORTEST_ORPHAN_AGE = timedelta(days=1)
@@ -46,6 +47,12 @@ _CATALOG_TYPES: Mapping[str, str] = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
 
 Columns = Mapping[str, Mapping[str, str]]
 """Column types as the catalog spells them, by table and column."""
+Pieces = Sequence[tuple[str | None, str | None]]
+"""The files a day shall become: each one's part name, and the condition of its rows."""
+
+
+class WrongMarket(LakeError):
+    """A lake that was born in the other market."""
 
 
 def stored_columns(cursor: duckdb.DuckDBPyConnection) -> Columns:
@@ -68,7 +75,9 @@ def attach_for_writing(connection: duckdb.DuckDBPyConnection, location: LakeLoca
 
 
 def attached_for_reading(
-    connection: duckdb.DuckDBPyConnection, location: LakeLocation, as_known_at: datetime | None
+    connection: duckdb.DuckDBPyConnection,
+    location: LakeLocation,
+    as_known_at: datetime | int | None,
 ) -> bool:
     """Attach a lake of the right birth for reading; False when it is half made.
 
@@ -82,7 +91,7 @@ def attached_for_reading(
         connection.execute(f"DETACH {CATALOG}")
     except duckdb.Error as error:
         found = str(error)
-    if as_known_at is not None and ("snapshot" in found.lower() or "birth" in found):
+    if isinstance(as_known_at, datetime) and ("snapshot" in found.lower() or "birth" in found):
         raise LakeError(
             f"Nothing was known yet at {as_known_at.isoformat()}: the lake at {location.root} is "
             "younger. Ask for a later moment."
@@ -116,7 +125,7 @@ def was_born(cursor: duckdb.DuckDBPyConnection, location: LakeLocation) -> bool:
     born = cursor.execute(f"SELECT market, layout FROM {_BIRTH}").fetchall()
     if [market for market, _ in born] != [location.market]:
         found = ", ".join(market for market, _ in born) or "into no market"
-        raise LakeError(
+        raise WrongMarket(
             f"The lake at {location.root} was born {found}; asked for {location.market}. Real "
             "and simulated data never share a lake: choose another OPTRADE_HOME, or set "
             "OPTRADE_MARKET to the market it was born in."
@@ -208,11 +217,6 @@ class Compaction:
         return self.files_before != self.files_after
 
 
-def rows_sha256(table: Table, day: date, frame: pl.DataFrame) -> str:
-    """A hash of rows, whatever order and files they come in."""
-    return encode(table, day, canonical(table, frame), ParquetFormat()).sha256
-
-
 def compact(lake: Lake, table: Table, day: date, *, most_rows: int = MOST_ROWS) -> Compaction:
     """Make one sorted file of a day's slice, holding the same rows, in one commit.
 
@@ -223,44 +227,67 @@ def compact(lake: Lake, table: Table, day: date, *, most_rows: int = MOST_ROWS) 
     """
     with lake.writer_lock(), lake.cursor() as cursor:
         files = lake.live_files(table, [day], cursor=cursor).get(day, [])
-        pieces = _pieces(cursor, table, day, most_rows)
+        pieces = pieces_of(cursor, table, day, most_rows)
         if len(files) < 2:
             return Compaction(table.full_name, day, len(files), len(files), 0, None)
         if sorted(map(str, map(part_of, files))) == sorted(str(slug) for slug, _ in pieces):
             return Compaction(table.full_name, day, len(files), len(files), 0, None)
-        new, hashes = [], []
-        for slug, where in pieces:
-            frame = canonical(table, lake.read(table, [day], where=where, cursor=cursor))
-            new.append(encode(table, day, frame, lake.style, slug))
-            hashes.append(rows_sha256(table, day, frame))
-        plan = Plan(table=table, kept=[], new=new, gone=[] if new else [day])
-
-        def verify() -> None:
-            for (_, where), before in zip(pieces, hashes, strict=True):
-                rows = lake.read(table, [day], where=where, cursor=cursor)
-                after = rows_sha256(table, day, rows)
-                if after != before:
-                    raise LakeError(
-                        f"Compacting {table.full_name} {day}: found rows with hash {after[:16]}…; "
-                        f"expected {before[:16]}… as before. Nothing was changed. Please report "
-                        "this."
-                    )
-
-        whole = hashlib.sha256("".join(hashes).encode()).hexdigest() if new else None
-        whole = hashes[0] if len(hashes) == 1 else whole
-        lake.publish(
-            cursor,
-            [plan],
-            author="optrade upkeep",
-            message=f"compact {table.full_name} {day}",
-            provenance={"files_before": len(files), "rows_sha256": whole},
-            verify=verify,
-        )
+        new, whole = rewrite(lake, cursor, table, day, pieces, "compact", len(files))
         rows = sum(e.rows for e in new)
         return Compaction(table.full_name, day, len(files), len(new), rows, whole)
 
 
-def _pieces(
+def rewrite(
+    lake: Lake,
+    cursor: duckdb.DuckDBPyConnection,
+    table: Table,
+    day: date,
+    pieces: Pieces,
+    doing: str,
+    files_before: int,
+    archive: ParquetFormat | None = None,
+) -> tuple[list[EncodedSlice], str | None]:
+    """Write a day's rows anew, a file a piece, and swap the files in once they read back equal.
+
+    The caller holds the writer lock. With `archive` the files are of the archive tier, in that
+    format. Returns the files and a hash over all rows (None of none). Raises `LakeError` when
+    what is read from the new files differs or the disk refuses: the old files then stand.
+    """
+    new, hashes = [], []
+    for slug, where in pieces:
+        frame = canonical(table, lake.read(table, [day], where=where, cursor=cursor))
+        plain = encode(table, day, frame, lake.style, slug)
+        hashes.append(plain.sha256)
+        if archive is not None:
+            content = encode(table, day, frame, archive, slug).content
+            plain = replace(plain, content=content, archived=True)
+        new.append(plain)
+
+    def verify() -> None:
+        for (slug, where), before in zip(pieces, hashes, strict=True):
+            rows = canonical(table, lake.read(table, [day], where=where, cursor=cursor))
+            after = encode(table, day, rows, lake.style, slug).sha256
+            if after != before:
+                raise LakeError(
+                    f"Trying to {doing} {table.full_name} {day}: found rows with hash "
+                    f"{after[:16]}…; expected {before[:16]}… as before. Nothing was changed. "
+                    "Please report this."
+                )
+
+    whole = hashlib.sha256("".join(hashes).encode()).hexdigest() if new else None
+    whole = hashes[0] if len(hashes) == 1 else whole
+    lake.publish(
+        cursor,
+        [Plan(table=table, kept=[], new=new, gone=[] if new else [day])],
+        author=UPKEEP,
+        message=f"{doing} {table.full_name} {day}",
+        provenance={"files_before": files_before, "rows_sha256": whole},
+        verify=verify,
+    )
+    return new, whole
+
+
+def pieces_of(
     cursor: duckdb.DuckDBPyConnection, table: Table, day: date, most_rows: int
 ) -> list[tuple[str | None, str | None]]:
     """The files a day shall become: each one's part name, and the condition of its rows."""

@@ -268,6 +268,10 @@ def _is_loopback(url: str) -> bool:
         return host == "localhost"
 
 
+ARCHIVE_FIELDS = tuple(name for name in NseSettings.model_fields if name != "fallback_urls")
+"""What one archive needs to know; which others there are is for those who choose."""
+
+
 class ArchiveResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The archive a run asks."""
 
@@ -278,13 +282,17 @@ class ArchiveResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     requests_per_second: float = 3.0
     user_agent: str = "Mozilla/5.0"
 
+    def at(self, base_url: str) -> ArchiveResource:
+        """The same archive at another host or directory; itself where none is named."""
+        return self.model_copy(update={"base_url": base_url}) if base_url else self
+
     @contextmanager
     def open(self, market: str) -> Iterator[Archive]:
         """Open the archive for a lake of that market.
 
         Raises `ValueError` when a real lake is offered a simulated exchange, or the reverse.
         """
-        fields = {name: getattr(self, name) for name in NseSettings.model_fields}
+        fields = {name: getattr(self, name) for name in ARCHIVE_FIELDS}
         with Archive.open(NseSettings(**fields)) as archive:
             simulated = archive.is_simulated()
             if simulated != (market == "simulated"):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 from optrade.tables import Table
 from optrade.tables.schema import DECIMAL_DIGITS, Column
 
+Codec = Literal["zstd", "brotli"]
 _SAMPLE_ROWS = 65_536
 _EXACT_BELOW = 2**53
 """Whole numbers that a Float64 tells apart."""
@@ -33,18 +35,20 @@ _LARGEST_DICTIONARY = 1 << 30
 """Bytes; a column that fares worse with a dictionary is not given one in the first place."""
 
 
-def encode_parquet(table: Table, frame: pl.DataFrame, level: int, row_group_rows: int) -> bytes:
-    """Rows of `table` as a Parquet file, zstd-compressed at `level`.
+def encode_parquet(
+    table: Table, frame: pl.DataFrame, level: int, row_group_rows: int, codec: Codec = "zstd"
+) -> bytes:
+    """Rows of `table` as a Parquet file, compressed by `codec` at `level`.
 
     The same rows in the same order give the same bytes. Raises `ValueError` for a number with
     more decimals than its column declares.
     """
     if table.compact:
-        return _compact(table, frame, level, row_group_rows)
+        return _compact(table, frame, level, row_group_rows, codec)
     buffer = io.BytesIO()
     frame.rechunk().write_parquet(
         buffer,
-        compression="zstd",
+        compression=codec,
         compression_level=level,
         row_group_size=row_group_rows,
         statistics=True,
@@ -52,7 +56,9 @@ def encode_parquet(table: Table, frame: pl.DataFrame, level: int, row_group_rows
     return buffer.getvalue()
 
 
-def _compact(table: Table, frame: pl.DataFrame, level: int, row_group_rows: int) -> bytes:
+def _compact(
+    table: Table, frame: pl.DataFrame, level: int, row_group_rows: int, codec: Codec
+) -> bytes:
     names = list(table.schema)
     stored = pa.table([_stored(table, c, frame[c.name].rechunk()) for c in table.columns], names)
     sample = stored.slice(max(0, stored.num_rows - _SAMPLE_ROWS) // 2, _SAMPLE_ROWS)
@@ -62,10 +68,10 @@ def _compact(table: Table, frame: pl.DataFrame, level: int, row_group_rows: int)
         encodings = _encodings(column.schema.field(0).type)
         if len(encodings) == 1:
             return encodings[0]
-        sizes = [len(_write(column, {name: e}, level, row_group_rows)) for e in encodings]
+        sizes = [len(_write(column, {name: e}, level, row_group_rows, codec)) for e in encodings]
         return encodings[sizes.index(min(sizes))]
 
-    return _write(stored, {name: smallest(name) for name in names}, level, row_group_rows)
+    return _write(stored, {name: smallest(name) for name in names}, level, row_group_rows, codec)
 
 
 def _stored(table: Table, column: Column, values: pl.Series) -> pa.Array:
@@ -108,13 +114,15 @@ def _encodings(kind: pa.DataType) -> Sequence[str]:
     return _FLOATS if pa.types.is_floating(kind) else _WHOLE_NUMBERS
 
 
-def _write(stored: pa.Table, encodings: dict[str, str], level: int, row_group_rows: int) -> bytes:
+def _write(
+    stored: pa.Table, encodings: dict[str, str], level: int, row_group_rows: int, codec: Codec
+) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(
         stored,
         buffer,
         row_group_size=row_group_rows,
-        compression="zstd",
+        compression=codec,
         compression_level=level,
         use_dictionary=[name for name, e in encodings.items() if e == _DICTIONARY],
         column_encoding={name: e for name, e in encodings.items() if e != _DICTIONARY},

@@ -17,7 +17,15 @@ import dagster as dg
 
 from optrade.subscription import Subscription
 from resources.journal import read_journal
-from resources.spool_segments import Segment, SpoolError, read_segment, sealed_segments
+from resources.spool_segments import (
+    SEALED,
+    Segment,
+    SpoolError,
+    kept_file,
+    parse_segment,
+    sealed_segments,
+    segment_bytes,
+)
 
 INSTRUMENTS = "instruments.csv"
 SUBSCRIPTION = "subscription.json"
@@ -58,15 +66,16 @@ class RecordedDay:
         return sorted(path.stem for path in sealed_segments(self.folder))
 
     def read(self, name: str) -> Recorded:
-        """One segment, whole, with its hash."""
-        path = self.folder / f"{name}.seg"
+        """One segment, whole, with its hash: the same whether it is archived or not."""
+        path = self.folder / f"{name}{SEALED}"
         torn = self.folder / f"{name}.torn"
-        content = path.read_bytes()
-        segment, refusal = Segment([], [], 0, len(content)), None
+        content, refusal = b"", None
         try:
-            segment = read_segment(path)
+            content = segment_bytes(path)
+            segment = parse_segment(content, path.name)
         except SpoolError as error:
-            refusal = str(error)
+            content, refusal = content or kept_file(path).read_bytes(), str(error)
+            segment = Segment([], [], 0, len(content))
         return Recorded(
             name=name,
             session=name.partition("-")[2],
@@ -83,10 +92,15 @@ class RecordedDay:
         path = self.folder / INSTRUMENTS
         return path.read_bytes() if path.exists() else None
 
+    @property
+    def subscribed(self) -> bool:
+        """Whether the collector came so far as to say what it subscribed."""
+        return (self.folder / SUBSCRIPTION).exists()
+
     def subscription(self) -> Subscription:
         """What was subscribed; `NothingRecorded` when the collector never came so far."""
         path = self.folder / SUBSCRIPTION
-        if not path.exists():
+        if not self.subscribed:
             raise NothingRecorded(
                 f"{path}: found no such file; expected the day's subscription. Ticks without it "
                 "cannot be told apart: restore the folder from a backup, or collect that day."

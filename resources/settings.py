@@ -19,13 +19,15 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from resources.settings_base import Group, full
+from resources.settings_archive import ArchiveSettings, MemorySettings
+from resources.settings_base import SIZE, SIZE_EXAMPLE, Group, full
 from resources.settings_files import (
     AnalyticsSettings,
     CalendarSettings,
     CloseLaneSettings,
     NseSettings,
 )
+from resources.settings_keep import BackupSettings
 from resources.settings_live import (
     CollectorSettings,
     KiteSettings,
@@ -62,9 +64,9 @@ class LakeSettings(Group):
     )
     memory_limit: str = Field(
         default="4GB",
-        pattern=r"^[1-9]\d*(\.\d+)?\s*(MB|GB|MiB|GiB)$",
+        pattern=SIZE,
         description="Most memory DuckDB may use in one process before it spills to disk.",
-        examples=["a size in MB, GB, MiB or GiB, such as 4GB"],
+        examples=[SIZE_EXAMPLE],
     )
 
 
@@ -114,11 +116,14 @@ class Settings(BaseSettings):
     close_lane: CloseLaneSettings = CloseLaneSettings()
     lake: LakeSettings = LakeSettings()
     backfill: BackfillSettings = BackfillSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    memory: MemorySettings = MemorySettings()
     kite: KiteSettings = KiteSettings()
     collector: CollectorSettings = CollectorSettings()
     spool: SpoolSettings = SpoolSettings()
     simulator: SimulatorSettings = SimulatorSettings()
     logging: LoggingSettings = LoggingSettings()
+    backup: BackupSettings = BackupSettings()
 
     @field_validator("home", mode="after")
     @classmethod
@@ -180,7 +185,7 @@ class Setting:
     @property
     def default(self) -> str:
         """The default as it would be written in `.env`."""
-        value = self.field.default
+        value = "" if self.field.default is None else self.field.default
         return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
     @property

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
 """A time of day, such as 09:15."""
+SIZE = r"^[1-9]\d*(\.\d+)?\s*(MB|GB|MiB|GiB)$"
+SIZE_EXAMPLE = "a size in MB, GB, MiB or GiB, such as 4GB"
 
 
 class Group(BaseModel):

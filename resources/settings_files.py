@@ -17,6 +17,16 @@ from resources.settings_base import CLOCK, Group, full, split
 _Offset = Annotated[int, Field(ge=-50, le=50)]
 
 
+def _place(url: str) -> str:
+    """An address or an absolute directory; `ValueError` for what is neither."""
+    place = url.strip().rstrip("/")
+    if place.startswith(("http://", "https://")):
+        return place
+    if "://" in place:
+        raise ValueError("neither http:// nor https:// nor a directory")
+    return str(full(Path(url.strip())))
+
+
 class NseSettings(Group):
     """The exchange's archive of daily files."""
 
@@ -25,6 +35,12 @@ class NseSettings(Group):
         description="Where the daily files are: the exchange's archive host, a mirror of it "
         "(http:// or https://), or a directory laid out like it.",
         examples=["an http:// or https:// address, or a directory"],
+    )
+    fallback_urls: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Where a file is asked for when what the archive gives is refused, in order: "
+        "other hosts or directories laid out like it.",
+        examples=["addresses or directories, comma-separated"],
     )
     timeout_seconds: float = Field(
         default=30.0,
@@ -57,15 +73,17 @@ class NseSettings(Group):
         description="The browser the archive host is told. It refuses unknown ones.",
     )
 
+    _list = field_validator("fallback_urls", mode="before")(split)
+
     @field_validator("base_url", mode="after")
     @classmethod
-    def _place(cls, base_url: str) -> str:
-        place = base_url.strip().rstrip("/")
-        if place.startswith(("http://", "https://")):
-            return place
-        if "://" in place:
-            raise ValueError("neither http:// nor https:// nor a directory")
-        return str(full(Path(base_url.strip())))
+    def _base(cls, base_url: str) -> str:
+        return _place(base_url)
+
+    @field_validator("fallback_urls", mode="after")
+    @classmethod
+    def _fallbacks(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_place, urls))
 
 
 class AnalyticsSettings(Group):

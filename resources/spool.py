@@ -27,11 +27,13 @@ from resources.spool_segments import (
     BINARY,
     HEAD_BYTES,
     HEADER,
+    SEALED,
     TEXT,
     Record,
     Sealed,
     Segment,
     SpoolError,
+    kept_file,
     microseconds,
     moment,
     read_records,
@@ -96,7 +98,7 @@ def _recover_one(path: Path) -> Sealed:
     sealed.bytes = valid
     sealed.lost_bytes = torn.stat().st_size if torn.exists() else 0
     if valid:
-        sealed.path = path.rename(path.with_suffix(".seg"))
+        sealed.path = path.rename(path.with_suffix(SEALED))
     else:
         path.unlink()
     sync_folder(path.parent)
@@ -150,7 +152,7 @@ class _Part:
     def seal(self) -> Sealed:
         """Give it its final name."""
         self.close()
-        self.told.path = self.path.with_suffix(".seg")
+        self.told.path = self.path.with_suffix(SEALED)
         if not self.told.path.exists():
             self.path.rename(self.told.path)
         sync_folder(self.path.parent)
@@ -283,7 +285,7 @@ class SpoolWriter:
         for extra in count():
             name = f"{moment(slot) + timedelta(seconds=extra):%H%M%S}-{self._session}"
             path = self._folder / f"{name}.open"
-            taken = path.exists() or path.with_suffix(".seg").exists()
+            taken = path.exists() or kept_file(path.with_suffix(SEALED)).exists()
             if not taken and all(part.path != path for part in self._parts):
                 break
         self._parts.append(_Part(path, slot, Sealed(name)))

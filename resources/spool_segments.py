@@ -6,10 +6,14 @@ writing and recovering them (see `spool`), what a frame means (`optrade.formats.
 A file is a header of 16 bytes, then records: length of the payload, checksum, time of arrival
 (microseconds since 1970, UTC), kind, number of the websocket; then the payload. It is called
 `<HHMMSS>-<session>.open` while it is written and `.seg` once it is sealed.
+
+Archived it is `.seg.zst`: one zstd frame, then a skippable frame (which `zstd -d` passes over)
+with the length of the segment and its SHA-256, for zstd alone does not notice every flipped bit.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
 from collections.abc import Iterator
@@ -19,14 +23,22 @@ from mmap import mmap
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import pyarrow as pa
+
 from optrade.calendar import IST
 
 BINARY: Final = 0
 TEXT: Final = 1
+SEALED: Final = ".seg"
+ARCHIVED: Final = ".seg.zst"
 HEADER: Final = struct.pack("<8sII", b"OPTRSPL1", 1, 0)
 _LEAD = struct.Struct("<II")
 _TAIL = struct.Struct("<qBB")
 HEAD_BYTES: Final = _LEAD.size + _TAIL.size
+_PROOF: Final = struct.Struct("<IIQ32s")
+_PROOF_HEAD: Final = (0x184D2A50, _PROOF.size - 8)
+"""A zstd skippable frame: its mark, and the bytes that follow."""
+_MOST_BYTES: Final = 1 << 32
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -138,12 +150,17 @@ def read_records(content: bytes | mmap, name: str) -> Iterator[tuple[int, Record
 def read_segment(path: Path) -> Segment:
     """Everything whole in a segment file, sealed or not.
 
-    Raises `SpoolError` for a file that is no segment, `OSError` as the disk gives it.
+    A sealed segment's path also finds it archived. Raises `SpoolError` for a file that is no
+    segment or was damaged in the archive, `OSError` as the disk gives it.
     """
-    content = path.read_bytes()
+    return parse_segment(segment_bytes(path), path.name)
+
+
+def parse_segment(content: bytes, name: str) -> Segment:
+    """Everything whole in a segment's bytes. Raises `SpoolError` when they are not a segment's."""
     frames, texts = [], []
     valid = min(len(HEADER), len(content)) // len(HEADER) * len(HEADER)
-    for end, record in read_records(content, path.name):
+    for end, record in read_records(content, name):
         if record.kind == BINARY:
             frames.append((record.received_at, record.payload))
         else:
@@ -153,5 +170,56 @@ def read_segment(path: Path) -> Segment:
 
 
 def sealed_segments(folder: Path) -> list[Path]:
-    """The sealed segments of a day by name; empty where there is no such folder."""
-    return sorted(folder.glob("*.seg"))
+    """The sealed segments of a day by name, archived or not; empty where there is no such folder.
+
+    Each as it was sealed (`.seg`), which `read_segment` and `kept_file` take.
+    """
+    archived = (path.with_suffix("") for path in folder.glob(f"*{ARCHIVED}"))
+    return sorted({*folder.glob(f"*{SEALED}"), *archived})
+
+
+def kept_file(sealed: Path) -> Path:
+    """The file that holds a sealed segment now: itself, or the archived one in its place."""
+    archived = sealed.with_suffix(ARCHIVED)
+    return archived if archived.exists() and not sealed.exists() else sealed
+
+
+def segment_bytes(path: Path) -> bytes:
+    """The bytes of a segment as it was sealed, wherever they are kept.
+
+    Raises `SpoolError` for an archived file that was damaged.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        archived = path.with_suffix(ARCHIVED)
+        if not archived.exists():
+            raise
+    return unpack(archived.read_bytes(), archived.name)
+
+
+def pack(content: bytes, level: int) -> bytes:
+    """A segment's bytes as an archived file's, at a zstd level of 1 to 22."""
+    frame: bytes = pa.Codec("zstd", compression_level=level).compress(content, asbytes=True)
+    sha256 = hashlib.sha256(content).digest()
+    return frame + _PROOF.pack(*_PROOF_HEAD, len(content), sha256)
+
+
+def unpack(packed: bytes, name: str) -> bytes:
+    """The segment's bytes; `SpoolError` when they are not those that were archived."""
+    frame, proof = packed[: -_PROOF.size], packed[-_PROOF.size :]
+    *head, length, sha256 = _PROOF.unpack(proof) if frame else (None, 0, b"")
+    found = "no proof of its content at its end"
+    if tuple(head) == _PROOF_HEAD and length < _MOST_BYTES:
+        try:
+            content: bytes = pa.Codec("zstd").decompress(frame, length, asbytes=True)
+        except OSError as error:
+            found = str(error)
+        else:
+            if hashlib.sha256(content).digest() == sha256:
+                return content
+            found = f"content whose SHA-256 is not {sha256.hex()[:16]}…"
+    raise SpoolError(
+        f"{name}: found {found}; expected an archived segment, whole. It was damaged: restore it "
+        "from a backup."
+    )

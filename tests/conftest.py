@@ -24,7 +24,9 @@ from optrade.calendar import load_calendar
 from optrade.formats.archive import candidates
 from optrade.simulation import UNDERLYINGS
 from optrade.tables import TABLES, Table
+from optrade.tables.candles import CANDLES
 from optrade.tables.quality import RECORD
+from optrade.tables.reconciliation import RECONCILIATION
 from optrade_dagster.definitions import build_defs
 from optrade_dagster.home import open_lake
 from resources.lake import Lake
@@ -120,8 +122,8 @@ class Lane:
 
 
 def materializations(result: dg.ExecuteInProcessResult) -> list[dg.AssetMaterialization]:
-    """What a run made; what it is remembered by is not among it."""
-    remembered = {dg.AssetKey(table.asset_path) for table in RECORD}
+    """What a run made; what it is remembered by and what needs minutes is not among it."""
+    remembered = {dg.AssetKey(table.asset_path) for table in (*RECORD, RECONCILIATION)}
     events = result.get_asset_materialization_events()
     made = [event.step_materialization_data.materialization for event in events]
     return [one for one in made if one.asset_key not in remembered]
@@ -165,8 +167,8 @@ def reading() -> Reading:
 
 @pytest.fixture(scope="session")
 def tables() -> tuple[Table, ...]:
-    """The tables of the close lane."""
-    others = {table.full_name for table in (*MINUTE_TABLES, *RECORD)}
+    """The tables of the close lane that hold data and need no minutes."""
+    others = {t.full_name for t in (*MINUTE_TABLES, CANDLES, RECONCILIATION, *RECORD)}
     return tuple(table for name, table in TABLES.items() if name not in others)
 
 

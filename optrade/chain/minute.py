@@ -16,7 +16,8 @@ from typing import Final
 
 import polars as pl
 
-from optrade.chain.bars import MAX_GAP_SECONDS, MINUTE, checked_day, minute_bars, minutes_of, used
+from optrade.chain.bars import MAX_GAP_SECONDS, MINUTE, checked_day, minutes_of, used
+from optrade.chain.candles import bars_with_candles
 from optrade.chain.grain import MINUTE as GRAIN
 from optrade.chain.money import with_forwards, with_offsets, years_to_expiry
 from optrade.pricing.forward import RATE
@@ -28,6 +29,7 @@ _CHAIN: Final = TABLES["snapshots.chain_minute"]
 _INDEX: Final = TABLES["snapshots.index_minute"]
 _TOKEN_BITS: Final = 8
 """The low byte of Kite's token is the segment, the rest is the exchange's id of the contract."""
+NO_CANDLES: Final = TABLES["raw.candles"].empty().with_columns(from_open=pl.lit(None, pl.Boolean))
 _CONTRACT: Final = ("underlying", "expiry", "strike", "option_type")
 
 
@@ -40,6 +42,7 @@ def index_minute(
     session_open: datetime,
     session_close: datetime,
     max_gap_seconds: float = MAX_GAP_SECONDS,
+    candles: pl.DataFrame = NO_CANDLES,
 ) -> pl.DataFrame:
     """`snapshots.index_minute` of consecutive minutes of one day: indices, India VIX, futures.
 
@@ -47,6 +50,7 @@ def index_minute(
     - `subscription`: instrument_token, kind (index, vix, future, option), underlying, expiry
     - `state`: rows of this table of the last minute before `minutes`; empty at the start
     - `minutes`: their starts; a price is held for `max_gap_seconds` after its packet
+    - `candles`: rows of `optrade.chain.candles.candles_in_holes`, which fill their minutes
 
     Of a future that did not trade today no price is known. Raises `ValueError` for minutes with
     a hole, of several days, or not after the state.
@@ -60,11 +64,12 @@ def index_minute(
         *(pl.lit(None, pl.Int64).alias(n) for n in ("bid_units", "ask_units")),
         close="previous_close",
     )
-    bars = minute_bars(
+    bars = bars_with_candles(
         ticks,
         chosen.select("instrument_token", counts_trades=pl.col("kind") == "future"),
         held,
         minutes,
+        candles,
         session_open=session_open,
         session_close=session_close,
         max_gap_seconds=max_gap_seconds,
@@ -80,7 +85,7 @@ def index_minute(
             high="high_price",
             low="low_price",
             previous_close=_above_zero("close"),
-            source=_source(ticks, state),
+            source=_source(ticks, state, candles),
         )
     )
 
@@ -97,10 +102,11 @@ def chain_minute(
     session_open: datetime,
     session_close: datetime,
     max_gap_seconds: float = MAX_GAP_SECONDS,
+    candles: pl.DataFrame = NO_CANDLES,
 ) -> pl.DataFrame:
     """`snapshots.chain_minute` of consecutive minutes of one day.
 
-    - `ticks`, `minutes`, `max_gap_seconds`: as in `index_minute`
+    - `ticks`, `minutes`, `max_gap_seconds`, `candles`: as in `index_minute`
     - `subscription`: instrument_token, kind, underlying, expiry, strike, option_type, lot_size,
       expiry_bucket, bucket_alias; its options' strikes are the ladder
     - `state`: rows of this table of the last minute before `minutes`; empty at the start
@@ -115,11 +121,12 @@ def chain_minute(
         return _CHAIN.empty()
     day = checked_day(minutes)
     chosen = subscription.filter(pl.col("kind") == "option")
-    bars = minute_bars(
+    bars = bars_with_candles(
         ticks,
         chosen.select("instrument_token", counts_trades=pl.lit(value=True)),
         state.with_columns(close="previous_close"),
         minutes,
+        candles,
         session_open=session_open,
         session_close=session_close,
         max_gap_seconds=max_gap_seconds,
@@ -134,7 +141,7 @@ def chain_minute(
         .with_columns(
             trade_date=pl.lit(day),
             snapshot_at=pl.col("minute") + MINUTE,
-            source=_source(ticks, state),
+            source=_source(ticks, state, candles),
         )
         .with_columns(years_to_expiry(), *_meanings())
     )
@@ -198,7 +205,7 @@ def _above_zero(name: str) -> pl.Expr:
     return pl.when(pl.col(name) > 0).then(name)
 
 
-def _source(ticks: pl.DataFrame, state: pl.DataFrame) -> pl.Expr:
+def _source(*frames: pl.DataFrame) -> pl.Expr:
     """Who says so: one feed for the whole day."""
-    said = [frame["source"][0] for frame in (ticks, state) if frame.height]
+    said = [frame["source"][0] for frame in frames if frame.height]
     return pl.lit(said[0] if said else None, pl.String)

@@ -11,6 +11,7 @@ from optrade.quality import (
     bhavcopy,
     bounds,
     calendar,
+    candles,
     chain,
     estimates,
     exposure,
@@ -21,6 +22,7 @@ from optrade.quality import (
     participants,
     premium,
     prices,
+    reconciliation,
     signals,
     surface,
     ticks,
@@ -47,6 +49,8 @@ RULES: tuple[Rule, ...] = (
     *signals.RULES,
     *ticks.RULES,
     *minute.RULES,
+    *candles.RULES,
+    *reconciliation.RULES,
 )
 """Every rule, family by family."""
 

@@ -32,12 +32,14 @@ class Cause:
 
     `meaning` is for a person, `suggestion` what one does about it, with the command. `action` is
     what is tried first without a person (see `optrade.tables.quality.ACTIONS`), if anything.
+    `component` is set where the cause says which, whatever table it shows in.
     """
 
     name: str
     meaning: str
     suggestion: str
     action: str | None = None
+    component: str | None = None
 
 
 CAUSES: Final = {
@@ -122,18 +124,39 @@ CAUSES: Final = {
             "`optrade login` every morning before 09:00; `optrade heal` fills what was missed from "
             "candles.",
             "candles",
+            "broker_session",
         ),
         Cause(
             "disk_refused",
             "The disk did not take frames of the feed.",
             "Free some space or mend the disk; `optrade heal` fills the hole from candles.",
             "candles",
+            "storage",
         ),
         Cause(
             "feed_odd",
             "The feed's figures or stamps are not what a feed's are.",
             "Hold the sample against quality.tick_gaps of the date and the collector's journal; "
             "what was not heard stays unknown.",
+        ),
+        Cause(
+            "candles_odd",
+            "The broker's candles contradict themselves or came before their minute was over.",
+            "Hold the sample against the kept answer under files/candles/ and run `optrade heal` "
+            "for the date again.",
+            "candles",
+        ),
+        Cause(
+            "close_differs",
+            "Our last minute and the exchange's close differ by more than trading explains.",
+            "Compare the sample with the feed's packet and the bhavcopy's row; `optrade replay` "
+            "the date when the decoder was mended.",
+        ),
+        Cause(
+            "contracts_missing",
+            "The exchange lists contracts that were not collected, or the reverse.",
+            "Hold the sample against raw.instruments and the day's subscription.json; mend the "
+            "choice (OPTRADE_COLLECTOR__…) before the next session.",
         ),
         Cause(
             "clock_off",
@@ -146,11 +169,13 @@ CAUSES: Final = {
             "Look at the run in Dagster's UI; run `optrade backfill` (or `optrade replay`) for the "
             "date again.",
             "recompute",
+            "runs",
         ),
         Cause(
             "lake_damaged",
             "A file of the lake is gone, or its bytes changed on this disk.",
             "`optrade recover --from BACKUP` puts it back. Look at the disk's health.",
+            component="storage",
         ),
     )
 }
@@ -166,6 +191,9 @@ _OF_REMEDY: Final = {
     "redecode": "segment_refused",
     "feed": "feed_odd",
     "clock": "clock_off",
+    "candle": "candles_odd",
+    "meaning": "close_differs",
+    "contracts": "contracts_missing",
 }
 
 OF_GAP: Final = {
@@ -197,12 +225,12 @@ def cause_of(rule: Rule) -> str:
     return _OF_REMEDY[rule.remedy.partition(":")[0]]
 
 
-def component_of(table: str) -> str:
-    """The component a table belongs to, by its full name; `KeyError` for a group without one."""
+def component_of(table: str, cause: Cause) -> str:
+    """The component a finding belongs to, by its table's full name and its cause."""
+    if cause.component is not None:
+        return cause.component
     if table in _LIVE:
         return "live_feed"
-    if table in COMPONENTS:
-        return table
     group, name = table.split(".")
     if name.startswith("premium") and group == "analytics":
         return "price_toggle"

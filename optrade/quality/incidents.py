@@ -11,7 +11,7 @@ leaves its incident as it is: silence is not health.
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import polars as pl
@@ -22,6 +22,7 @@ from optrade.tables.quality import INCIDENTS
 
 MOST_ATTEMPTS: Final = 3
 """So often something is tried without a person, then one is asked for."""
+SETTLED: Final = timedelta(minutes=2)
 _KEY: Final = ("trade_date", "table_name", "subject")
 JUDGED: Final = {
     "trade_date": pl.Date(),
@@ -50,7 +51,7 @@ def of_checks(results: pl.DataFrame) -> pl.DataFrame:
     some_pass = pl.col("passed") & pl.col("scope").is_not_null()
     newest = (
         results.filter(pl.col("passed").is_not_null() & ~some_pass)
-        .sort("evaluated_at", "run_id")
+        .sort("evaluated_at")
         .unique(rule, keep="last", maintain_order=True)
     )
     told = pl.concat_str("detail", "sample", separator=": ", ignore_nulls=True)
@@ -68,17 +69,16 @@ def of_checks(results: pl.DataFrame) -> pl.DataFrame:
     ).select(pl.col(name).cast(dtype) for name, dtype in JUDGED.items())
 
 
-def of_gaps(gaps: pl.DataFrame) -> pl.DataFrame:
-    """Judgements of a day's holes: one that is open or not filled is not well.
+def of_gaps(gaps: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """Judgements of a day's holes: one that is open, or lacks minutes, is not well.
 
-    `gaps`: rows of `quality.tick_gaps`; a hole whose `healed_from` is set is well. Returns
-    frame[JUDGED]; `found` is the hole's length in seconds.
+    `gaps`: rows of `quality.tick_gaps`. One that ended less than `SETTLED` ago is not judged yet:
+    the ticks after it are on their way. Returns frame[JUDGED]; `found` is the hole's length in
+    seconds.
     """
-    healed = (
-        pl.col("healed_from").is_not_null()
-        if "healed_from" in gaps.columns
-        else pl.lit(value=False)
-    )
+    over = pl.lit(now - SETTLED).cast(TIMESTAMP)
+    gaps = gaps.filter(pl.col("ended_at").is_null() | (pl.col("ended_at") <= over))
+    well = pl.col("ended_at").is_not_null() & (pl.col("unfilled_minutes") == 0)
     seconds = (pl.col("ended_at") - pl.col("started_at")).dt.total_milliseconds() / 1000
     until = pl.col("ended_at").dt.strftime("%H:%M:%S").fill_null("now")
     told = pl.concat_str(
@@ -95,7 +95,7 @@ def of_gaps(gaps: pl.DataFrame) -> pl.DataFrame:
         "trade_date",
         table_name=pl.lit("quality.tick_gaps"),
         subject="gap",
-        well=healed,
+        well=well.fill_null(value=False),
         severity=pl.lit("ERROR"),
         cause=pl.col("cause").replace_strict(OF_GAP, return_dtype=pl.String()),
         evidence=told,
@@ -136,6 +136,7 @@ def follow(
             .when(pl.col("attempts") >= MOST_ATTEMPTS)
             .then(pl.lit("escalated"))
             .otherwise("status"),
+            found_before=pl.coalesce("found_before", "found"),
             closed_at=pl.when("well").then(pl.lit(now).cast(TIMESTAMP)),
             found_after=pl.when("well").then("found"),
         )
@@ -156,7 +157,7 @@ def _opened(row: dict[str, Any], now: datetime) -> dict[str, Any]:
         "trade_date": row["trade_date"],
         "incident_id": hashlib.sha256(name.encode()).hexdigest()[:_ID_CHARS],
         "opened_at": opened_at,
-        "component": component_of(row["table_name"]),
+        "component": component_of(row["table_name"], cause),
         "severity": row["severity"],
         "cause": cause.name,
         "table_name": row["table_name"],

@@ -63,7 +63,7 @@ def _standing(inputs: Inputs) -> pl.DataFrame:
     moving = (pl.col("ticks") > 0).any().over(DAY, "minute", "underlying")
     near = (pl.col("strike_offset").abs() <= 1) & (pl.col("expiry_bucket") == "this_week")
     age = (pl.col("snapshot_at") - pl.col("last_tick_at")).dt.total_seconds()
-    rows = inputs.frame(CHAIN).filter(moving).filter(near)
+    rows = inputs.frame(CHAIN).filter(moving).filter(near, pl.col("filled_from").is_null())
     return share(rows, age > STALE_SECONDS, words("{}: since {}", _OPTION, "last_tick_at"))
 
 
@@ -218,7 +218,7 @@ RULES: tuple[Rule, ...] = (
         CHAIN,
         "money_moves",
         "Of the options at the money of the nearest expiry, and the next to it, at most 5 % said "
-        "nothing for 5 minutes while others of the index did.",
+        "nothing for 5 minutes while others of the index did; a candle is not looked at.",
         0.05,
         _standing,
         remedies.FEED,

@@ -40,3 +40,15 @@ FEED = (
 CLOCK = (
     "clock: set the collector's clock by NTP; the minutes follow the exchange's stamps meanwhile"
 )
+CANDLE = (
+    "candle: hold the sample against the kept answer under `files/candles/`; the instrument stays "
+    "missing until the broker answers otherwise and `optrade heal` is run again"
+)
+MEANING = (
+    "meaning: a figure means another thing than its column says; compare the sample with the "
+    "feed's packet and the bhavcopy's row, mend the decoder, then `optrade replay` the date"
+)
+CONTRACTS = (
+    "contracts: hold the sample against `raw.instruments` and the day's `subscription.json`; what "
+    "was not subscribed cannot be had any more, so mend the choice before the next session"
+)

@@ -78,7 +78,8 @@ def _undecoded(inputs: Inputs, figure: str) -> pl.DataFrame:
 
 def _silent_indices(inputs: Inputs) -> pl.DataFrame:
     indices = inputs.frame(INDEX).filter(pl.col("kind") == "index")
-    return share(indices, pl.col("ticks") == 0, words("{} {}", _AT, "underlying"))
+    silent = (pl.col("ticks") == 0) & pl.col("filled_from").is_null()
+    return share(indices, silent, words("{} {}", _AT, "underlying"))
 
 
 def _jumps(inputs: Inputs) -> pl.DataFrame:
@@ -198,7 +199,7 @@ RULES: tuple[Rule, ...] = (
         table=INDEX,
         severity="WARN",
         blocking=False,
-        description="Every index is heard in all but 5 % of its minutes.",
+        description="Every index is heard, or known from a candle, in all but 5 % of its minutes.",
         remedy=remedies.FEED,
         threshold=0.05,
         unit="share of silent minutes, at most",

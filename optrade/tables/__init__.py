@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from optrade.tables import (
     analytics,
+    candles,
     exposure,
     participants,
     premium,
     quality,
     raw,
     raw_live,
+    reconciliation,
     signals,
     snapshots,
     surface,
@@ -27,6 +29,7 @@ TABLES: dict[str, Table] = {
     for module in (
         raw,
         raw_live,
+        candles,
         snapshots,
         participants,
         analytics,
@@ -36,6 +39,7 @@ TABLES: dict[str, Table] = {
         volatility,
         signals,
         quality,
+        reconciliation,
     )
     for table in module.TABLES
 }

@@ -24,6 +24,7 @@ MADE_BY = {
     "raw.instruments": "optrade/formats/kite_instruments.py",
     "raw.tick_segments": "assets/minute_work.py",
     "raw.ticks": "optrade/formats/kite_frames.py",
+    "raw.candles": "resources/kite/candles.py",
     "snapshots.chain_close": "optrade/chain/snapshot.py",
     "snapshots.chain_minute": "optrade/chain/minute.py",
     "snapshots.index_minute": "optrade/chain/minute.py",
@@ -55,6 +56,7 @@ MADE_BY = {
     "quality.check_results": "assets/quality.py",
     "quality.incidents": "optrade/quality/incidents.py",
     "quality.recoveries": "assets/quality.py",
+    "quality.reconciliation": "optrade/quality/reconcile.py",
 }
 """The module that makes a table's rows (of the bhavcopy, in the format in use today)."""
 

@@ -32,7 +32,8 @@ TICK_GAPS = Table(
     row="one hole in a day's ticks: when, which instruments, why",
     method=(
         "From the collector's journal and the seams between its segments. A gap is stated by "
-        "whoever noticed it and never filled in silently."
+        "whoever noticed it and never filled in silently: a minute that candles fill is marked, "
+        "and counted here whenever the gaps are stated."
     ),
     columns=(
         TRADE_DATE,
@@ -48,6 +49,25 @@ TICK_GAPS = Table(
         ),
         word("session", "The collector session that noticed it", nullable=True),
         word("detail", "What was seen", nullable=True),
+        word(
+            "healed_from",
+            "What fills minutes of it: the broker's candles; null where nothing does",
+            "candles",
+            nullable=True,
+        ),
+        stamp("healed_at", "When the last of those candles was asked for", nullable=True),
+        count(
+            "filled_minutes",
+            "Minutes of its instruments that candles fill; null where those are not known",
+            "instrument-minutes",
+            nullable=True,
+        ),
+        count(
+            "unfilled_minutes",
+            "Those with neither ticks nor a candle; null as above",
+            "instrument-minutes",
+            nullable=True,
+        ),
         SOURCE,
     ),
     key=("trade_date", "gap"),
@@ -77,6 +97,7 @@ CHECK_RESULTS = Table(
         TRADE_DATE,
         stamp("evaluated_at", "When it was judged"),
         word("run_id", "Dagster run that judged it"),
+        word("batch", "What was recorded together"),
         _TABLE,
         word(
             "rule", "Rule, as the table's checks list it; `accepted` says whether rows were stored"
@@ -85,16 +106,16 @@ CHECK_RESULTS = Table(
         word("check_name", "Asset check the rule belongs to", "contract", "consistent", "ordinary"),
         word("severity", "ERROR is wrong, WARN is odd", *SEVERITIES),
         Column("passed", pl.Boolean(), "Null where it could not be judged", nullable=True),
-        count("checked", "How many things were looked at", ""),
+        count("checked", "How many things were looked at", "things"),
         real("found", "The number that was held against the threshold"),
         real("threshold", "The largest number that passes"),
         word("detail", "The verdict in words", nullable=True),
         word("sample", "A few of the offending rows", nullable=True),
         word("cause", "Class of cause where it failed", nullable=True),
     ),
-    key=("trade_date", "run_id", "table_name", "rule", "scope", "evaluated_at"),
+    key=("trade_date", "batch", "table_name", "check_name", "rule"),
     sort=("evaluated_at", "table_name", "rule"),
-    part="run_id",
+    part="batch",
 )
 
 INCIDENTS = Table(
@@ -142,7 +163,7 @@ RECOVERIES = Table(
     columns=(
         TRADE_DATE,
         _INCIDENT,
-        count("attempt", "Number of the attempt, from 1", "", ge=1),
+        count("attempt", "Number of the attempt, from 1", "attempts", ge=1),
         word("action", "What was tried", *ACTIONS),
         word("tried_with", "Where the data were asked for, or what was made again"),
         word("run_id", "Dagster run that tried it"),

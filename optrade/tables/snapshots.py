@@ -167,6 +167,18 @@ def _of_minute(column: Column) -> Column:
     return replace(column, nullable=column.nullable or column.name in _MINUTE_NULLS)
 
 
+LAST_TICK_AT = stamp(
+    "last_tick_at",
+    "Exchange time of the last packet up to here; where none came yet, the first minute that a "
+    "candle fills",
+)
+FILLED_FROM = word(
+    "filled_from",
+    "What the figures are from where ticks are missing: the broker's candle; null: ticks",
+    "candles",
+    nullable=True,
+)
+
 CHAIN_MINUTE = Table(
     group="snapshots",
     name="chain_minute",
@@ -174,7 +186,9 @@ CHAIN_MINUTE = Table(
     method=(
         "From ticks, windowed by exchange time (by arrival where a packet has no stamp). A "
         "contract has a row in every minute from its first tick on; `ticks` is 0 and "
-        "`last_tick_at` says since when, where a minute brought nothing."
+        "`last_tick_at` says since when, where a minute brought nothing. In a hole of "
+        "`quality.tick_gaps` the broker's candle gives price, volume and open interest where it "
+        "was asked for, and `filled_from` says so; what a candle cannot tell is null."
     ),
     columns=(
         TRADE_DATE,
@@ -192,7 +206,7 @@ CHAIN_MINUTE = Table(
         ),
         real(
             "twap_seconds",
-            "Seconds of the minute in which a price was known",
+            "Seconds of the minute in which a price was known; 0 from a candle",
             "seconds",
             ge=0,
             le=60,
@@ -210,7 +224,8 @@ CHAIN_MINUTE = Table(
             nullable=True,
         ),
         count("ticks", "Packets in the minute", "packets"),
-        stamp("last_tick_at", "Exchange time of the last packet up to here"),
+        LAST_TICK_AT,
+        FILLED_FROM,
         SOURCE,
     ),
     key=("trade_date", "minute", "underlying", "expiry", "strike", "option_type"),
@@ -246,7 +261,8 @@ INDEX_MINUTE = Table(
         count("volume_units", "Traded today so far (futures)", "units", nullable=True),
         count("volume_minute_units", "Traded in the minute (futures)", "units", nullable=True),
         count("ticks", "Packets in the minute", "packets"),
-        stamp("last_tick_at", "Exchange time of the last packet up to here"),
+        LAST_TICK_AT,
+        FILLED_FROM,
         SOURCE,
     ),
     key=("trade_date", "minute", "instrument_token"),

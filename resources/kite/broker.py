@@ -132,15 +132,13 @@ class KiteBroker:
             for first, last in _spans(start.astimezone(IST), end.astimezone(IST))
             for row in self._candles(token, first, last, interval)
         ]
-        return pl.DataFrame(
-            {
-                "at": [row["date"].astimezone(IST) for row in rows],
-                **{name: [row[name] for row in rows] for name in ("open", "high", "low", "close")},
-                "volume_units": [row["volume"] for row in rows],
-                "oi_units": [row.get("oi") for row in rows],
-            },
-            dict(CANDLE),
-        )
+        return _candle_frame(rows)
+
+    def day_candles(self, token: int, start: datetime, end: datetime) -> tuple[pl.DataFrame, bytes]:
+        """Minute candles as `candles` gives them, of one day, and the answer as it was sent."""
+        first, last = start.astimezone(IST), end.astimezone(IST)
+        rows = _candle_frame(self._candles(token, first, last, "minute"))
+        return rows, self._client.heard
 
     def _quotes(self, names: list[str]) -> dict[str, dict[str, Any]]:
         return self._ask("quotes", lambda kite: dict(kite.quote(names)))
@@ -159,6 +157,18 @@ class KiteBroker:
         except TokenExpired as error:
             self._journal.write_once("refused", self._session.user_id, str(error))
             raise
+
+
+def _candle_frame(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "at": [row["date"].astimezone(IST) for row in rows],
+            **{name: [row[name] for row in rows] for name in ("open", "high", "low", "close")},
+            "volume_units": [row["volume"] for row in rows],
+            "oi_units": [row.get("oi") for row in rows],
+        },
+        dict(CANDLE),
+    )
 
 
 def _aware(stamp: object) -> datetime | None:

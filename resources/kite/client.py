@@ -43,7 +43,10 @@ class Client:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._settings, self._sleep = settings, sleep
+        self.heard = b""
+        """The broker's last answer, byte for byte."""
         self._kite = _official(settings, access_token)
+        self._kite.reqsession.hooks["response"].append(self._hear)
         secrets = (settings.api_secret.get_secret_value(), access_token)
         self._secrets = tuple(secret for secret in secrets if secret)
 
@@ -67,6 +70,9 @@ class Client:
                 raise failure from None  # The client's own error may hold what must not be told.
             self._sleep(wait)
             attempt, wait = attempt + 1, 2 * wait
+
+    def _hear(self, response: Any, *_: Any, **__: Any) -> None:
+        self.heard = bytes(response.content)
 
     def _unheard(self, what: str, error: Exception, attempt: int) -> BrokerError:
         """No answer (`OSError`, as all of requests' errors are), or one the client cannot read."""

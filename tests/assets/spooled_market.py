@@ -103,6 +103,13 @@ def segment(minute: int, seconds: Sequence[int], late: float = 0.4) -> bytes:
     return HEADER + record(OPEN + timedelta(minutes=minute), HEARTBEAT) + body
 
 
+DATA_SNAPSHOTS = (
+    "SELECT count(*) FROM ducklake_snapshots('lake') "
+    "WHERE coalesce(commit_message, '') NOT LIKE 'replace quality.check_results%'"
+)
+"""How often data were ever changed; what runs remember is not counted."""
+
+
 @dataclass
 class Market:
     """A simulated market whose collector has left a spool."""

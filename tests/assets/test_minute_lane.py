@@ -13,13 +13,15 @@ from assets import minute_work
 from optrade.tables import TABLES
 from optrade_dagster.home import open_lake
 from resources.lake_upkeep import compact
-from tests.assets.spooled_market import DAY, MINUTE_COUNT, OPEN, OPTIONS, Market, whole_day
-
-DATA_SNAPSHOTS = (
-    "SELECT count(*) FROM ducklake_snapshots('lake') "
-    "WHERE coalesce(commit_message, '') NOT LIKE 'replace quality.check_results%'"
+from tests.assets.spooled_market import (
+    DATA_SNAPSHOTS,
+    DAY,
+    MINUTE_COUNT,
+    OPEN,
+    OPTIONS,
+    Market,
+    whole_day,
 )
-"""How often data were ever changed; what runs remember is not counted."""
 
 
 def test_minutes_appear_as_segments_are_sealed_and_the_last_state_is_that_of_one_run(

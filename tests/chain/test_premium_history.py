@@ -90,7 +90,8 @@ def test_quartiles_by_hand() -> None:
     assert (row["premium"], row["premium_pct"]) == (450.0, 2.25)
     closed = datetime(TODAY.year, TODAY.month, TODAY.day, 15, 30, tzinfo=ZoneInfo("Asia/Kolkata"))
     assert (row["grain"], row["snapshot_at"]) == ("close", closed)
-    assert (row["lower_quartile_pct"], row["median_pct"]) == (1.375, 2.25)
+    shares = ("lower_quartile_pct", "median_pct", "upper_quartile_pct")
+    assert [row[name] for name in shares] == [1.375, 2.25, 3.125]
     assert (row["n"], row["same_regime_n"], row["sessions_to_expiry"]) == (8, 8, 4)
     assert (row["crosses_regime"], row["regime_change"], row["reason"]) == (False, None, None)
     fixed = overlay(premiums(NINE), TODAY, variant="fixed_strike")

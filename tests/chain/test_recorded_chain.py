@@ -17,10 +17,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from optrade.chain.exposure import gamma_exposure_minute
 from optrade.chain.greeks import greeks_minute
 from optrade.chain.metrics import chain_metrics_minute
 from optrade.chain.minute import chain_minute, index_minute
+from optrade.chain.open_interest import open_interest_minute
+from optrade.chain.premium import premium_minute
 from optrade.pricing import black76
+from optrade.surface.frames import surface_minute, surface_points_minute
 from optrade.tables import IST, TABLES, TIMESTAMP
 
 SHARED = Path(os.environ.get("MARKET_FILES", Path(__file__).parents[3] / "shared"))
@@ -129,6 +133,32 @@ def test_every_recorded_option_has_a_volatility_or_a_reason(day: Day):
     for table in ("snapshots.chain_minute", "analytics.greeks_minute"):
         rows = day.chain if "chain" in table else day.greeks
         TABLES[table].pandera.validate(rows)
+
+
+def test_every_minute_table_is_made_of_it(day: Day):
+    surface = surface_minute(day.chain, day.greeks)
+    weights = dict.fromkeys(("call_weight", "put_weight"), pl.Float64) | {"trade_date": pl.Date}
+    made = {
+        "surface_minute": surface,
+        "surface_points_minute": surface_points_minute(surface),
+        "open_interest_minute": open_interest_minute(day.chain),
+        "gamma_exposure_minute": gamma_exposure_minute(
+            day.chain, day.greeks, pl.DataFrame(schema=weights)
+        ),
+        "premium_minute": premium_minute(day.chain),
+        "chain_metrics_minute": day.metrics,
+    }
+    for name, rows in made.items():
+        assert rows["minute"].n_unique() == day.chain["minute"].n_unique(), name
+        TABLES[f"analytics.{name}"].pandera.validate(rows)
+    assert surface["reason"].null_count() == surface.height
+    assert surface["rmse"].max() < 0.005
+    assert surface["butterfly_violations"].sum() == surface["calendar_violations"].sum() == 0
+    money = pl.col("strike_offset") == 0
+    straddles = made["premium_minute"].filter(money, ~pl.col("bucket_alias"), kind="straddle")
+    both = straddles.join(day.metrics, on=["minute", "expiry"])
+    assert both.height == straddles.height == 3 * day.chain["minute"].n_unique()
+    assert (both["last_premium"] == both["atm_straddle"]).all()
 
 
 def test_open_interest_counts_contracts_once(day: Day):

@@ -12,6 +12,8 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.utils import make_new_run_id
 
+from optrade.tables.quality import RECORD
+from optrade.tables.reconciliation import RECONCILIATION
 from optrade_dagster import backfill as backfill_module
 from optrade_dagster.definitions import build_defs
 from optrade_dagster.home import open_instance
@@ -53,7 +55,8 @@ def test_it_is_one_backfill_with_a_name(backfill, demo, tables):
     assert backfill.status is BulkActionStatus.COMPLETED_SUCCESS
     assert backfill.tags["optrade/command"] == "backfill"
     assert backfill.backfill_id in demo.output
-    assert set(backfill.asset_selection) == {dg.AssetKey(t.asset_path) for t in tables}
+    others = {dg.AssetKey(t.asset_path) for t in (*RECORD, RECONCILIATION)}
+    assert set(backfill.asset_selection) - others == {dg.AssetKey(t.asset_path) for t in tables}
 
 
 def test_it_makes_as_few_runs_as_the_setting_allows(runs):
@@ -69,12 +72,13 @@ def test_its_runs_materialize_every_table_of_every_day(instance, runs, tables):
     for table in tables:
         key = dg.AssetKey(table.asset_path)
         assert instance.get_materialized_partitions(key) == {str(day) for day in DAYS}
+    remembered = {dg.AssetKey(t.asset_path) for t in (*RECORD, RECONCILIATION)}
     stored = Counter()
     for run in runs:
         records = instance.get_records_for_run(
             run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
         ).records
-        stored.update(record.partition_key for record in records)
+        stored.update(r.partition_key for r in records if r.asset_key not in remembered)
     assert stored == dict.fromkeys(map(str, DAYS), len(tables))
 
 

@@ -98,14 +98,17 @@ def test_a_day_s_lines_name_its_run_step_day_and_table(logged, lanes, served):
     *lines, after = lines_of(logged)
     of_run = {"trace_id": "of-the-run", "run_id": result.run_id, "partition": "2026-01-23"}
     committed = [fields(line) for line in lines if line["event"] == "committed"]
-    by_asset = {line["asset"]: line for line in committed}
+    data = [line for line in committed if not line["step"].endswith("__checks")]
+    by_asset = {line["asset"]: line for line in data}
     assert by_asset == {
         None: {**of_run, "step": "exchange_files", "asset": None},
         **{name: {**of_run, "step": name.replace(".", "__"), "asset": name} for name in MADE},
     }
     asked = [fields(line) for line in lines if line["logger"] == "httpx"]
     assert len(asked) > len(MADE)  # By threads of the step.
-    assert asked == [committed[0]] * len(asked)
+    assert asked == [data[0]] * len(asked)
+    judged = {line["asset"] for line in committed if line["step"].endswith("__checks")}
+    assert judged == {*RAW, *MADE}  # what each check found is recorded by its own step
     assert fields(after) == {**dict.fromkeys(of_run), "trace_id": "of-the-process", **NOWHERE}
 
 

@@ -61,6 +61,7 @@ def test_by_hand(frame) -> None:
     TABLES["participants.premium_flow"].pandera.validate(found)
     assert found.height == 12
     row = one(found, "CLIENT")
+    assert (row["bought_contracts"], row["sold_contracts"], row["net_contracts"]) == (200, 100, 100)
     assert (row["mean_premium_rupees"], row["priced_share"]) == (400.0, 1.0)
     # Its own net is 100; of 15,000 = 100^2 + 50^2 + 50^2 over 800 traded, 300 x 18.75 are its.
     deviation = math.sqrt(120_000) * math.sqrt(100**2 + 300 * 18.75)
@@ -74,6 +75,7 @@ def test_by_hand(frame) -> None:
     put = one(found, "CLIENT", "index_put")  # One premium: nothing is uncertain.
     assert [put[name] for name in FIGURES] == [400.0] * 5
     total = one(found, "CLIENT", "total")
+    assert (total["bought_contracts"], total["sold_contracts"]) == (204, 100)
     assert (total[MID], total["net_contracts"]) == (40_400.0, 104)
     assert total["flow_deviation_rupees"] == pytest.approx(deviation)
     assert total["net_premium_flow_low_rupees"] == pytest.approx(40_400 - 2 * deviation)

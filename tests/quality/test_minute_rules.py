@@ -29,7 +29,7 @@ MINUTES = 12
 EXPIRIES = (date(2026, 7, 7), date(2026, 7, 28))
 SPOT, STRIKES = 24_010.0, [23_700.0 + 50 * n for n in range(13)]
 SHA = "ab" * 32
-LIVE = {table.full_name for table in (*raw_live.TABLES, *quality.TABLES)} | {
+LIVE = {table.full_name for table in (*raw_live.TABLES, quality.TICK_GAPS)} | {
     name for name in TABLES if name.endswith("_minute")
 }
 LIVE_RULES = [rule for rule in RULES if rule.table in LIVE]

@@ -15,8 +15,10 @@ Damage = Callable[[pl.DataFrame], pl.DataFrame]
 col = pl.col
 DAY = date(2026, 7, 3)
 LIVE = {table.full_name for table in (*raw_live.TABLES, *quality.TABLES)}
+LIVE |= {"raw.candles", "quality.reconciliation"}
 CLOSE_RULES = [r for r in RULES if r.table not in LIVE and not r.table.endswith("_minute")]
-"""The rules of the live lane have their own market (`test_minute_rules`)."""
+"""The rules of the live lane have their own market (`test_minute_rules`), and so have those of
+candles and reconciliation (`test_candle_rules`, `test_reconcile`)."""
 TODAY = col("trade_date") == DAY
 EXPOSURE = "analytics.gamma_exposure_close"
 SURFACE, POINTS = "analytics.surface_close", "analytics.surface_points_close"
@@ -292,7 +294,7 @@ def test_names_remedies_and_descriptions() -> None:
 
 
 def test_every_table_has_rules() -> None:
-    for table in TABLES:
+    for table in set(TABLES) - {table.full_name for table in quality.RECORD}:
         assert {"declared", "unique_key"} <= {rule.name for rule in rules_for(table)}
     assert sum(len(rules_for(table)) for table in TABLES) == len(RULES)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -116,6 +117,24 @@ def test_a_signal_that_knows_is_seen(quiet, flip, verdict) -> None:
     assert row["verdict"] == verdict
     assert row["p_adjusted"] <= 0.05
     assert (row["hit_rate"] > row["base_rate"]) is not flip
+    assert (row["t_statistic"] > 0) is not flip
+    assert row["p_value"] == pytest.approx(math.erfc(abs(row["t_statistic"]) / math.sqrt(2)))
+
+
+def test_every_test_of_the_day_is_corrected(make) -> None:
+    """Holm: the least p-value counts times the number of tests, the next times one less, ..."""
+    rng = np.random.default_rng(8)
+    market = make(500, 0.01 * rng.standard_normal(500))
+    given = {signal: noise(rng, 500) for signal in SIGNALS[:3]}
+    found = card(market, market.labels(**given), market.sessions[-1:])
+    for plain, corrected in (("p_value", "p_adjusted"), ("hit_p_value", "hit_p_adjusted")):
+        rows = found.drop_nulls(plain).sort(plain)
+        worst, by_hand = 0.0, []
+        for rank, p in enumerate(rows[plain]):
+            worst = max(worst, (rows.height - rank) * p)
+            by_hand.append(min(worst, 1.0))
+        assert rows.height == 12  # three signals, two labels, two horizons
+        assert rows[corrected].to_list() == pytest.approx(by_hand)
 
 
 def test_a_label_made_from_tomorrow_s_file_is_refused(quiet) -> None:

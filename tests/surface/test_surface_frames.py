@@ -54,6 +54,9 @@ def test_the_surface_is_the_one_behind_the_prices(
         assert row["atm_iv"] == pytest.approx(atm, abs=2e-5)
         assert row["rmse"] < 1e-4
         assert row["quotes"] == 41
+        reach = 3.5 * atm * np.sqrt(ahead / 365)
+        ends = [row["low_log_moneyness"], row["high_log_moneyness"]]
+        assert ends == pytest.approx([-reach, reach])
         assert row["risk_reversal_25"] < 0 < row["butterfly_25"]
         assert (row["butterfly_violations"], row["calendar_violations"]) == (0, 0)
         assert (row["repaired"], row["reason"], row["points_reason"]) == (False, None, None)
@@ -111,6 +114,10 @@ def test_repair_is_asked_for_and_told(smile_chain: Callable[..., Frame]) -> None
     assert plain["calendar_violations"].to_list()[1] == 1
     assert plain["butterfly_violations"].to_list()[2] >= 1
     assert plain["fit_calendar_gap"].to_list()[1] == pytest.approx(0.0002, rel=0.01)
+    # The two slices differ by a constant, so the gap may be anywhere; g is least in the right wing.
+    where = plain["fit_calendar_gap_log_moneyness"].to_list()[1]
+    assert plain["low_log_moneyness"][1] <= where <= plain["high_log_moneyness"][1]
+    assert 0 < plain["fit_min_g_log_moneyness"].to_list()[2] <= plain["high_log_moneyness"][2]
     new = surface_close(chain, greeks)
     assert new["repaired"].to_list() == [False, True, True]
     assert new["butterfly_violations"].sum() == new["calendar_violations"].sum() == 0

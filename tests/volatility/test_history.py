@@ -167,6 +167,22 @@ def test_realised_windows_need_every_session_of_theirs() -> None:
     assert gap["ex_ante_reason"] == "missing_closes"
 
 
+def test_yang_zhang_windows_by_hand() -> None:
+    """Every session opens at the close before, falls 1 %, rises to 2 % and closes at 1 %: neither
+    the night nor the move from open to close varies, so (1 - k) x Rogers and Satchell's is left.
+    """
+    opens = [20_000 * 1.01**i for i in range(31)]
+    moves = {"open": 1.0, "high": 1.02, "low": 0.99, "close": 1.01}
+    days = pl.DataFrame({"trade_date": DAYS[-31:], "index_name": "Nifty 50"}).with_columns(
+        pl.Series(name, [start * move for start in opens]) for name, move in moves.items()
+    )
+    row = today(frame(level(0.2)), days)
+    session = log(1.02 / 1.01) * log(1.02) + log(0.99 / 1.01) * log(0.99)
+    for window in (10, 20, 30):
+        k = 0.34 / (1.34 + (window + 1) / (window - 1))
+        assert row[f"yang_zhang_{window}"] == pytest.approx(sqrt(252 * (1 - k) * session))
+
+
 def test_variance_premiums_by_hand() -> None:
     """15 % then, 20 % now, one percent a session in between."""
     start = next(day for day in reversed(DAYS) if (TODAY - day).days >= 30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
+from math import exp
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -51,9 +52,13 @@ def test_flat_months_give_their_total_variance_at_30_days(chain: pl.DataFrame) -
     assert (row["near_minutes"], row["next_minutes"]) == (18 * 1_440, 46 * 1_440)
     assert row["near_weight"] == pytest.approx(16 / 28)
     assert row["near_variance"] == pytest.approx(0.12**2, rel=0.002)
-    assert (row["near_forward_basis"], row["next_forward_basis"]) == ("future", "future")
-    assert row["near_strikes"] == 201
-    assert row["near_splined_strikes"] == 0
+    assert row["next_variance"] == pytest.approx(0.15**2, rel=0.002)
+    for month, days, below in (("near", 18, 24_050.0), ("next", 46, 24_150.0)):
+        assert row[f"{month}_forward_basis"] == "future"
+        assert row[f"{month}_forward"] == pytest.approx(24_000 * exp(RATE * days / 365))
+        assert row[f"{month}_atm_strike"] == below
+        assert (row[f"{month}_lowest_strike"], row[f"{month}_highest_strike"]) == (19_000, 29_000)
+        assert (row[f"{month}_strikes"], row[f"{month}_splined_strikes"]) == (201, 0)
 
 
 def test_thin_closes_are_replaced_by_the_spline(chain: pl.DataFrame) -> None:

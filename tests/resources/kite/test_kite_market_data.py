@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -105,6 +106,16 @@ def test_candles_with_open_interest(
     assert index["volume_units"].to_list() == index["oi_units"].to_list() == [0] * 375
     last = market.closes - timedelta(minutes=1)
     assert brokers().candles(NIFTY, last, market.closes)["at"].to_list() == [last]
+
+
+def test_an_answer_is_kept_as_it_was_sent(brokers: Brokers, market: IntradayMarket) -> None:
+    broker, future = brokers(), int(market.tokens[0])
+    last = market.opens + timedelta(minutes=6)
+    found, content = broker.day_candles(future, market.opens, last)
+    assert found.equals(broker.candles(future, market.opens, last))
+    rows = json.loads(content)["data"]["candles"]
+    assert [row[4] for row in rows] == found["close"].to_list()
+    assert len(rows) == 7
 
 
 def test_longer_candles_are_made_of_minutes(clients: Clients, market: IntradayMarket) -> None:

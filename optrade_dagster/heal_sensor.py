@@ -1,0 +1,149 @@
+"""The sensor that heals: ordinary runs of ordinary jobs, asked for by incidents that stand.
+
+Belongs here: asking for the attempts that are due, and noting those whose run broke down. Does
+not belong here: which are due (`optrade.quality.healing`), what a run does, judging whether it
+helped: the record at the run's end does that, by the tags that name its incidents.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import polars as pl
+
+from assets.building import Graph
+from assets.candles import session_hours
+from assets.quality import ACTION_TAG, ATTEMPT_TAG, HEALS_TAG, TRIED_TAG, Attempt, record
+from optrade.quality.healing import Due, due, source_of
+from optrade.tables.quality import CHECK_RESULTS, INCIDENTS, RECOVERIES
+from optrade_dagster.jobs import CLOSE_LANE, HEAL_MINUTES, MINUTE_LANE, AssetJob
+from optrade_dagster.lane_runs import DAY_TAG
+from resources.lake_io import LakeResource
+from resources.logs import trace_tags
+from resources.settings import Settings
+
+HEAL_TAG = "optrade/heal"
+LOOK_BACK = timedelta(days=400)
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def now() -> datetime:
+    """The present."""
+    return datetime.now(UTC)
+
+
+def incidents_healed(
+    settings: Settings,
+    graph: Graph,
+    jobs: Sequence[AssetJob],
+    clock: Callable[[], datetime] = now,
+) -> dg.SensorDefinition:
+    """Ask for a run for each attempt that is due.
+
+    `jobs` are those it may ask for: both lanes, and the one that fills holes from candles. That
+    one keeps its day's lane waiting, so it is asked for when the session is over. On a simulated
+    market the sensor is off: its broker is gone when its session is.
+    """
+    simulated = settings.market == "simulated"
+
+    @dg.sensor(
+        name="incidents_healed",
+        jobs=list(jobs),
+        minimum_interval_seconds=30,
+        required_resource_keys={"lake"},
+        description="Takes open automatic incidents and asks for the run that may heal them: the "
+        "exchange's files again from the next source, the day's tables again, its segments "
+        "again, or candles. Three attempts, then a person is needed.",
+        default_status=(
+            dg.DefaultSensorStatus.STOPPED if simulated else dg.DefaultSensorStatus.RUNNING
+        ),
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        lake: LakeResource = context.resources.lake
+        if not lake.exists():
+            return dg.SensorResult(skip_reason="there is no lake yet")
+        requests = []
+        incidents, recoveries = _standing(lake, clock())
+        for one in due(incidents, recoveries, clock()):
+            if one.action == "candles" and clock() < session_hours(graph.calendar, one.day)[1]:
+                continue
+            last = _last_run(context.instance, one)
+            if last is not None and last.dagster_run.status in _UNFINISHED:
+                continue
+            if last is not None and _attempt_of(last) == one.attempt:
+                _note_breakdown(lake, last)
+                continue
+            requests.append(_request(settings, one))
+        reason = None if requests else "no attempt is due"
+        return dg.SensorResult(run_requests=requests, skip_reason=reason)
+
+    return sensor
+
+
+def _standing(lake: LakeResource, at: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Open incidents and their recoveries."""
+    since = f"trade_date >= DATE '{(at - LOOK_BACK).date()}'"
+    rows = lake.lake.sql(
+        f"SELECT DISTINCT trade_date FROM {INCIDENTS.full_name} WHERE status = 'open' AND {since}"
+    )
+    days = sorted(rows["trade_date"])
+    return lake.read(INCIDENTS, days), lake.read(RECOVERIES, days)
+
+
+def _last_run(instance: dg.DagsterInstance, one: Due) -> dg.RunRecord | None:
+    found = instance.get_run_records(dg.RunsFilter(tags={HEAL_TAG: one.name}), limit=1)
+    return found[0] if found else None
+
+
+def _attempt_of(run: dg.RunRecord) -> int:
+    return int(run.dagster_run.tags[ATTEMPT_TAG])
+
+
+def _note_breakdown(lake: LakeResource, run: dg.RunRecord) -> None:
+    """Record the attempt of a run that ended without recording it itself."""
+    attempt = Attempt.of_run(run.dagster_run)
+    if attempt is None:
+        raise ValueError(f"run {run.dagster_run.run_id} has {HEAL_TAG} and no {HEALS_TAG}")
+    day = datetime.fromisoformat(run.dagster_run.tags[HEAL_TAG].split(" ")[0]).date()
+    status = run.dagster_run.status.value.lower()
+    record(
+        lake,
+        CHECK_RESULTS.empty(),
+        [day],
+        attempt.run_id,
+        attempt.broken(f"the run ended as {status} before it could judge anything"),
+    )
+
+
+def _request(settings: Settings, one: Due) -> dg.RunRequest:
+    day = one.day.isoformat()
+    tried = {"recompute": "the tables it is made of", "replay": "its segments", "candles": "broker"}
+    config: dict[str, object] = {}
+    if one.action == "refetch":
+        source = source_of(one.attempt, [settings.archive_url, *settings.nse.fallback_urls])
+        tried["refetch"] = source
+        config = {"ops": {"exchange_files": {"config": {"base_url": source}}}}
+    elif one.action in ("recompute", "replay") and one.lane == "minute":
+        config = {"ops": {"minutes": {"config": {"again": True}}}}
+    lane = MINUTE_LANE if one.lane == "minute" else CLOSE_LANE
+    return dg.RunRequest(
+        job_name=HEAL_MINUTES if one.action == "candles" else lane,
+        run_key=f"{one.name} {one.attempt} {one.incidents[0]}",
+        partition_key=day,
+        run_config=config,
+        tags={
+            HEAL_TAG: one.name,
+            HEALS_TAG: ",".join(one.incidents),
+            ATTEMPT_TAG: str(one.attempt),
+            ACTION_TAG: one.action,
+            TRIED_TAG: tried[one.action],
+            **({DAY_TAG: day} if one.lane == "minute" else {}),
+            **trace_tags(),
+        },
+    )
