@@ -24,7 +24,7 @@ from optrade.calendar import load_calendar
 from optrade.tables import IST
 from optrade_dagster import keep, notify
 from resources.lake import LakeError
-from resources.settings import Settings, load_settings
+from resources.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(
     name="optrade",
@@ -56,8 +56,8 @@ class Format(StrEnum):
     json = "json"
 
 
-class Explained(StrEnum):
-    """How an explanation is printed."""
+class Told(StrEnum):
+    """How explanations and findings are printed."""
 
     text = "text"
     json = "json"
@@ -306,13 +306,29 @@ def sql(
 
 
 @app.command()
+def doctor(
+    output: Annotated[Told, typer.Option("--format", help="How to print.")] = Told.text,
+    network: Annotated[bool, typer.Option(help="Ask the exchange's archive, too.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the web UI.")] = 3000,
+) -> None:
+    """Look for trouble, say what to do; writes nothing. Exit code 1 where there is some."""
+    from optrade_dagster.doctor import Sight, examine, show  # noqa: PLC0415
+
+    try:
+        sight: Sight | str = Sight(reading_settings(), port, network)
+    except SettingsError as error:
+        sight = str(error)
+    raise typer.Exit(show(out, examine(sight), output.value))
+
+
+@app.command()
 def explain(
     table: Annotated[str, typer.Argument(help="Named `group.table`.")],
     where: Annotated[str, typer.Option(help="SQL condition that finds exactly one row.")],
     column: Annotated[str, typer.Option(help="The column whose value is asked about.")],
     as_known_at: AsKnownAt = None,
     verify: Annotated[bool, typer.Option(help="Compute it again from the raw bytes.")] = False,
-    output: Annotated[Explained, typer.Option("--format", help="How to print.")] = Explained.text,
+    output: Annotated[Told, typer.Option("--format", help="How to print.")] = Told.text,
 ) -> None:
     """Show where a number comes from, down to the raw files; exit code 1 if it is not the same."""
     from optrade_dagster.explain import explain_value  # noqa: PLC0415 (Dagster loads slowly)
@@ -322,7 +338,7 @@ def explain(
     _say_simulated(settings)
     with _plain_errors():
         found = explain_value(settings, table, where, column, _moment(as_known_at), verify=verify)
-    sys.stdout.write("\n".join([found.to_json()] if output is Explained.json else as_text(found)))
+    sys.stdout.write("\n".join([found.to_json()] if output is Told.json else as_text(found)))
     sys.stdout.write("\n")
     raise typer.Exit(0 if found.first_difference is None else 1)
 

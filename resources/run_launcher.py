@@ -10,7 +10,6 @@ instead. Other runs get a process of their own, as always.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, 
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._serdes import ConfigurableClassData
 
+from resources.processes import lives
 from resources.run_coordinator import is_express
 
 _LEAVE_SECONDS = 5.0
@@ -157,19 +157,6 @@ class LaneRunLauncher(DefaultRunLauncher):
         said = [event.dagster_event for event in events if event.dagster_event is not None]
         pids = [event.engine_event_data.metadata.get("pid") for event in said]
         known = [int(str(pid.value)) for pid in pids if pid is not None]
-        if known and not _lives(known[-1]):
+        if known and not lives(known[-1]):
             return CheckRunHealthResult(WorkerStatus.FAILED, f"process {known[-1]} is gone")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
-
-
-def _lives(pid: int) -> bool:
-    """Whether there is such a process; where that can't be asked without harm, yes."""
-    if os.name == "nt":
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
