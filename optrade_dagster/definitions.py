@@ -123,7 +123,11 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "lake": lake,
         "lake_io": lake_io_manager(settings.calendar.extra_csv),
         "archive": ArchiveResource(**nse),
-        "recordings": Recordings(home=str(settings.market_home), root=str(settings.spool_root)),
+        "recordings": Recordings(
+            home=str(settings.market_home),
+            root=str(settings.spool_root),
+            memory_map=settings.memory.map_segments,
+        ),
         "refusals": Refusals(),
         "verdicts": Verdicts(),
         "broker": MarketBroker(settings),

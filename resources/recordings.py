@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from resources.spool_segments import (
     kept_file,
     parse_segment,
     sealed_segments,
-    segment_bytes,
+    segment_content,
 )
 
 INSTRUMENTS = "instruments.csv"
@@ -55,11 +56,15 @@ class Recorded:
 
 @dataclass(frozen=True)
 class RecordedDay:
-    """The folder of one day; `home` is what stored paths are relative to."""
+    """The folder of one day; `home` is what stored paths are relative to.
+
+    With `memory_map` segments are mapped while they are read, rather than copied.
+    """
 
     home: Path
     folder: Path
     day: date
+    memory_map: bool = False
 
     def sealed(self) -> list[str]:
         """Names of the sealed segments, in the order of their minutes."""
@@ -69,22 +74,23 @@ class RecordedDay:
         """One segment, whole, with its hash: the same whether it is archived or not."""
         path = self.folder / f"{name}{SEALED}"
         torn = self.folder / f"{name}.torn"
-        content, refusal = b"", None
         try:
-            content = segment_bytes(path)
-            segment = parse_segment(content, path.name)
-        except SpoolError as error:
-            content, refusal = content or kept_file(path).read_bytes(), str(error)
-            segment = Segment([], [], 0, len(content))
+            with segment_content(path, memory_map=self.memory_map) as content:
+                size, sha256 = len(content), hashlib.sha256(content).hexdigest()
+                segment, refusal = _parsed(content, path.name)
+        except SpoolError as error:  # An archived file that is damaged.
+            there = kept_file(path).read_bytes()
+            size, sha256 = len(there), hashlib.sha256(there).hexdigest()
+            segment, refusal = Segment([], [], 0, size), str(error)
         return Recorded(
             name=name,
             session=name.partition("-")[2],
             segment=segment,
             refusal=refusal,
             stored_as=path.relative_to(self.home).as_posix(),
-            bytes=len(content),
+            bytes=size,
             lost_bytes=segment.torn_bytes + (torn.stat().st_size if torn.exists() else 0),
-            sha256=hashlib.sha256(content).hexdigest(),
+            sha256=sha256,
         )
 
     def instruments(self) -> bytes | None:
@@ -118,15 +124,25 @@ class RecordedDay:
         return read_journal(path) if path.exists() else []
 
 
+def _parsed(content: bytes | mmap, name: str) -> tuple[Segment, str | None]:
+    """A segment, or an empty one and why it is refused."""
+    try:
+        return parse_segment(content, name), None
+    except SpoolError as error:
+        return Segment([], [], 0, len(content)), str(error)
+
+
 class Recordings(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The spool of one market."""
 
     home: str
     root: str
+    memory_map: bool = False
 
     def day(self, day: date) -> RecordedDay:
         """What was left of a day, which may be nothing."""
-        return RecordedDay(Path(self.home), Path(self.root) / day.isoformat(), day)
+        folder = Path(self.root) / day.isoformat()
+        return RecordedDay(Path(self.home), folder, day, self.memory_map)
 
     @property
     def ending(self) -> Path:

@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from itertools import product
 from pathlib import Path
 from typing import Final, Literal
 
 import duckdb
 
 from optrade.tables import TABLES
+from optrade.tables.quality import RECORD
 from optrade.tables.raw import SOURCE_FILES
 from optrade.tables.raw_live import TICK_SEGMENTS
 from resources.backup import CATALOG_PATH, DAGSTER, DATA, kept_files, promised_hash
@@ -77,13 +80,9 @@ class Found:
     """What a recovery found. `again` are dates to be made anew, by table."""
 
     findings: list[Finding] = field(default_factory=list)
-    again: dict[str, set[date]] = field(default_factory=dict)
+    again: defaultdict[str, set[date]] = field(default_factory=lambda: defaultdict(set))
     checked: int = 0
     aside: Path | None = None
-
-    def make_again(self, table: str, day: date) -> None:
-        """Note a date of a table that has to be made anew."""
-        self.again.setdefault(table, set()).add(day)
 
     @property
     def lost(self) -> list[Finding]:
@@ -144,8 +143,8 @@ class _Recovery:
         """Leave a lake alone that was born in the other market; other trouble is looked at."""
         try:
             if self.location.exists() and damage(self.location.catalog) is None:
-                with Lake.open(self.location, read_only=True):
-                    pass
+                with Lake.open(self.location, read_only=True, lock_timeout_seconds=0):
+                    pass  # Whoever mends holds the lock, so that none can be waited for.
         except WrongMarket:
             raise
         except (LakeError, duckdb.Error):
@@ -166,9 +165,8 @@ class _Recovery:
         here = self.location.catalog
         self.found.checked += 1
         if not here.exists():
-            files = self.location.data.rglob("*.parquet")
             known = self._newest is not None and CATALOG_PATH in self._newest.files
-            if not known and next(files, None) is None:
+            if not known and not any(self.location.data.rglob("*.parquet")):
                 return None  # There never was a lake.
             wrong: str | None = "it is not there"
         else:
@@ -202,27 +200,23 @@ class _Recovery:
             name = path.relative_to(self.location.data).as_posix()
             table = ".".join(name.split("/")[:2])
             if name not in known and table in TABLES:
-                day = day_of(f"/{name}")
-                self._tell(f"{DATA}/{name}", "committed after the backup", "made anew", "again")
-                self.found.make_again(table, day)
+                self._again(table, f"{DATA}/{name}", "committed after the backup")
 
     def _without_catalog(self, wrong: str) -> None:
         """No catalog and no backup: the tables begin anew from what is kept."""
         self._aside_with_journal(CATALOG_PATH)
         self._move_aside(DATA)
-        self._tell(
-            CATALOG_PATH,
-            wrong,
+        told = (
             "no backup has it: earlier states of the lake are lost; it is moved aside with the "
-            "tables' files, and the tables are made anew from what is kept",
-            "lost",
+            "tables' files, and the tables are made anew from what is kept"
         )
+        self._tell(CATALOG_PATH, wrong, told, "lost")
         for path in kept_files(self.home):
             tree, *rest = Path(path).parts
             if path.startswith("lake/files/"):
-                self.found.make_again(SOURCE_FILES.full_name, date.fromisoformat(rest[-2]))
+                self.found.again[SOURCE_FILES.full_name].add(date.fromisoformat(rest[-2]))
             elif tree == "spool" and path.removesuffix(_ZST).endswith(".seg"):
-                self.found.make_again(TICK_SEGMENTS.full_name, date.fromisoformat(rest[0]))
+                self.found.again[TICK_SEGMENTS.full_name].add(date.fromisoformat(rest[0]))
 
     def data_files(self, catalog: Path) -> None:
         """Every file of every snapshot; live ones that are lost are given up, to be made anew."""
@@ -242,10 +236,17 @@ class _Recovery:
                 self._tell(path, wrong, "no backup has it, and nothing makes it anew", "lost")
             else:
                 lost.append(file)
-                self._tell(path, wrong, "no backup has it; its rows are made anew", "again")
-                self.found.make_again(file.table, day_of(f"/{file.path}"))
+                self._again(file.table, path, wrong)
         if lost and not self.dry_run:
             give_up(catalog, lost, f"give up {len(lost)} lost files")
+
+    def _again(self, table: str, path: str, found: str) -> None:
+        """Rows of a live file that no backup has: made anew, where anything makes them."""
+        if TABLES[table] in RECORD:  # Nothing makes what was judged then a second time.
+            self._tell(path, found, "no backup has it: what was judged then is not known", "lost")
+        else:
+            self._tell(path, found, "no backup has it; its rows are made anew", "again")
+            self.found.again[table].add(day_of(path))
 
     def expected(self) -> dict[str, tuple[str, date]]:
         """SHA-256 and date of each kept file that the lake speaks of, by path in the home."""
@@ -263,8 +264,9 @@ class _Recovery:
                     found |= {f"{folder}{path}": (sha256, day) for path, sha256, day in rows}
         except (LakeError, duckdb.Error) as error:
             if not (self.dry_run and self.found.findings):  # Then it is known why.
-                words = str(error).splitlines()[0]
-                self._tell("lake", words, "cannot be asked for its files", "lost")
+                self._tell(
+                    "lake", str(error).splitlines()[0], "cannot be asked for its files", "lost"
+                )
         return found
 
     def kept(self, expected: dict[str, tuple[str, date]]) -> None:
@@ -287,7 +289,7 @@ class _Recovery:
             self._move_aside(path)
             if path.startswith("lake/files/") and day is not None:
                 self._tell(path, wrong, "no backup has it; it is fetched again", "again")
-                self.found.make_again(SOURCE_FILES.full_name, day)
+                self.found.again[SOURCE_FILES.full_name].add(day)
             elif day is not None:
                 self._tell(path, wrong, "no backup has it; its rows stay in the lake", "lost")
             else:
@@ -341,8 +343,8 @@ class _Recovery:
         except SpoolError as error:
             return str(error)
         got = hashlib.sha256(content).hexdigest()
-        wrong = bool(sha256) and got != sha256
-        return f"it unpacks to SHA-256 {got[:16]}…, expected {sha256[:16]}…" if wrong else None
+        told = f"it unpacks to SHA-256 {got[:16]}…, expected {sha256[:16]}…"
+        return told if sha256 and got != sha256 else None
 
     def _saved_hash(self, path: str) -> str:
         """The hash a backup has of a data file whose name does not tell it."""
@@ -368,8 +370,7 @@ class _Recovery:
                 continue
             if not entry.sha256.startswith(promised_hash(path)):
                 continue
-            for damaged in {path, name}:
-                self._aside_with_journal(damaged)
+            self._aside_with_journal(path, name)
             if not self.dry_run:
                 self.store.fetch(entry, self.home / name)
             self._tell(path, wrong, f"from the backup {manifest.name}", "mended")
@@ -382,8 +383,8 @@ class _Recovery:
                 self._loaded[name] = self.store.load(name)
             yield self._loaded[name]
 
-    def _aside_with_journal(self, path: str) -> None:
-        for tail in ("", "-wal", "-shm", "-journal"):
+    def _aside_with_journal(self, *paths: str) -> None:
+        for path, tail in product(paths, ("", "-wal", "-shm", "-journal")):
             self._move_aside(path + tail)
 
     def _move_aside(self, path: str) -> None:

@@ -71,3 +71,9 @@ class MemorySettings(Group):
         "found above it says so, drops what it keeps and works in smaller batches from then on.",
         examples=[SIZE_EXAMPLE],
     )
+    map_segments: bool = Field(
+        default=False,
+        description="Whether runs map segments of the spool into memory rather than copy them: "
+        "half the memory while one is read. Leave it off where the spool lies on a network disk, "
+        "whose failures would end the process.",
+    )

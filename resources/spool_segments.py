@@ -17,9 +17,10 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from mmap import mmap
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -156,7 +157,7 @@ def read_segment(path: Path) -> Segment:
     return parse_segment(segment_bytes(path), path.name)
 
 
-def parse_segment(content: bytes, name: str) -> Segment:
+def parse_segment(content: bytes | mmap, name: str) -> Segment:
     """Everything whole in a segment's bytes. Raises `SpoolError` when they are not a segment's."""
     frames, texts = [], []
     valid = min(len(HEADER), len(content)) // len(HEADER) * len(HEADER)
@@ -196,6 +197,19 @@ def segment_bytes(path: Path) -> bytes:
         if not archived.exists():
             raise
     return unpack(archived.read_bytes(), archived.name)
+
+
+@contextmanager
+def segment_content(path: Path, *, memory_map: bool = False) -> Iterator[bytes | mmap]:
+    """What `segment_bytes` gives, for as long as the block lasts; mapped rather than copied.
+
+    Only a file that was sealed and is not archived is mapped: nothing cuts it under a reader.
+    """
+    if not memory_map or not path.exists() or not path.stat().st_size:
+        yield segment_bytes(path)
+        return
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        yield content
 
 
 def pack(content: bytes, level: int) -> bytes:

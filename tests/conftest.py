@@ -29,6 +29,7 @@ from optrade.tables.quality import RECORD
 from optrade.tables.reconciliation import RECONCILIATION
 from optrade_dagster.definitions import build_defs
 from optrade_dagster.home import open_lake
+from resources import logs
 from resources.lake import Lake
 from resources.lake_slices import content_hash
 from resources.settings import Settings
@@ -47,6 +48,13 @@ DAGSTER_ON_ITSELF = (
 def pytest_configure(config: pytest.Config) -> None:
     for line in DAGSTER_ON_ITSELF:
         config.addinivalue_line("filterwarnings", line)
+
+
+@pytest.fixture(autouse=True)
+def context_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test binds to the lines of this process is not carried into the next one."""
+    monkeypatch.setattr(logs, "_process", {})
+    monkeypatch.setenv(logs.CONTEXT_VARIABLE, "")
 
 
 @dataclass

@@ -25,7 +25,6 @@ from resources.kite.errors import SessionUnreadable
 from resources.kite.session import TokenStore, renewal_due
 from resources.looking import birth, look_into, stored_rows
 from resources.processes import LOCKS, lock_holder
-from resources.settings import all_settings
 from resources.spool_segments import sealed_segments
 
 JOURNAL: Final = "journal.jsonl"
@@ -187,11 +186,8 @@ def _incidents(sight: Sight) -> Iterator[Seen]:
 
 
 def _channels(sight: Sight) -> Iterator[Seen]:
-    group = getattr(sight.settings, "notify", None)
-    if group is None or not any(setting.path[0] == "notify" for setting in all_settings()):
-        return
-    if group.model_fields_set:
-        yield ok(f"set: {', '.join(sorted(group.model_fields_set))}")
+    if given := sight.settings.notify.model_fields_set:
+        yield ok(f"set: {', '.join(sorted(given))}")
     elif sight.settings.market == "simulated":
         yield ok("none set; a simulated market needs none")
     else:

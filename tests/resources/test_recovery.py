@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from optrade.tables import TABLES
+from optrade.tables.quality import INCIDENTS
 from resources.backup import take_backup
 from resources.backup_store import BackupError, BackupStore
 from resources.kept_archive import lay_out_kept_files
@@ -212,6 +213,17 @@ def test_live_rows_that_no_backup_has_are_given_up_and_can_be_made_anew(home, st
     assert [(day, total) for day, total, _ in rows_of(home)] == [(day, 2 * 4) for day in DAYS]
     assert list(take_backup(home, store).manifest.lost) == [path.relative_to(home).as_posix()]
     assert mend(home, store).findings == []
+
+
+def test_what_was_judged_at_its_time_is_lost_and_nothing_is_asked_to_make_it(home, rows):
+    with Lake.open(location_of(home)) as lake:
+        told = Slice(INCIDENTS, (DAYS[0],), rows(INCIDENTS, DAYS[:1], 1))
+        lake.commit([told], author="test", provenance={})
+        Path(lake.live_files(INCIDENTS)[DAYS[0]][0]).unlink()
+    found = mend(home, None)
+    assert [(f.state, f.found) for f in found.findings] == [("lost", "it is not there")]
+    assert found.again == {}
+    assert mend(home, None).findings == []
 
 
 def test_an_old_file_that_no_backup_has_is_lost_and_said_so(home):

@@ -57,6 +57,17 @@ def read_all(spool: Path, day: date = OLD):
     return [recorded.read(name) for name in recorded.sealed()]
 
 
+def test_a_mapped_segment_is_read_the_same(spool: Path):
+    (spool / f"{OLD}" / "091800-a.seg").write_bytes(b"")
+    (spool / f"{OLD}" / "091900-a.seg").write_bytes(segment(200)[:-7])
+    copied = read_all(spool)
+    for state in ("sealed", "archived"):
+        recorded = RecordedDay(spool.parent, spool / f"{OLD}", OLD, memory_map=True)
+        assert [recorded.read(name) for name in recorded.sealed()] == copied, state
+        run(spool)
+    assert [one.refusal is None for one in copied] == [True, True, False, True, True]
+
+
 @given(st.binary(max_size=2_000), st.integers(1, 22))
 @settings(max_examples=30, deadline=None)
 def test_any_bytes_come_back(content, level):

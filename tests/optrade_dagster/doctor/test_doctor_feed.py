@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def test_a_session_of_which_nothing_arrives(tmp_path):
     clock = tmp_path / "simulated" / "clock.json"
     clock.parent.mkdir(parents=True)
     start = "2026-01-23T09:30:00+05:30"
-    told = {"market_start": start, "real_start": NOW.isoformat(), "speed": 1}
+    told = {"market_start": start, "real_start": datetime.now(UTC).isoformat(), "speed": 1}
     clock.write_text(json.dumps(told))
     with socket.create_server(("127.0.0.1", 0)) as broker:
         number = broker.getsockname()[1]

@@ -36,9 +36,10 @@ def test_a_home_in_use_is_read_and_left_as_it_was(home, port):
     runs.close()
 
 
-def test_a_fresh_machine_is_all_ok_and_gets_nothing(tmp_path, port):
+def test_a_fresh_machine_has_no_trouble_and_gets_nothing(tmp_path, port):
     assert look(tmp_path / "home", port) == {}
-    assert look(tmp_path / "home", port, market="real") == {}
+    real = look(tmp_path / "home", port, market="real")
+    assert real == {"notifications": ("warning", "none is set", "notify")}
     assert list(tmp_path.iterdir()) == []
 
 
