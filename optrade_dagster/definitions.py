@@ -34,6 +34,7 @@ from optrade.tables.premium import PREMIUM_OVERLAY
 from optrade.tables.raw import SOURCE_FILES
 from optrade.tables.reconciliation import RECONCILIATION
 from optrade_dagster.archive import archive_job, archive_schedule
+from optrade_dagster.freshness_watch import session_on_time, session_watched
 from optrade_dagster.heal import MarketBroker
 from optrade_dagster.heal_sensor import incidents_healed
 from optrade_dagster.jobs import close_lane, day_closed, heal_minutes, logs_packed, minute_lane
@@ -168,6 +169,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
         asset_checks=[
             *(build_checks(graph, table) for table in tables),
             no_partition_left_failed(graph),
+            session_on_time(settings),
         ],
         jobs=[job, minutes, candles, day_closed, packed, archiving, watched],
         schedules=[
@@ -181,6 +183,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             tick_segments_sealed(),
             minute_day_ended(),
             kite_session_watched(),
+            session_watched(settings),
             incidents_healed(settings, graph, [job, minutes, candles]),
             incidents_told(settings),
         ],

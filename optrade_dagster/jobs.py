@@ -26,6 +26,10 @@ CLOSE_LANE, MINUTE_LANE, DAY_CLOSED = "close_lane", "minute_lane", "minute_day_c
 LOGS_PACKED, HEAL_MINUTES = "logs_packed", "heal_minutes"
 FAILED_PARTITIONS = dg.AssetCheckKey(dg.AssetKey(INCIDENTS.asset_path), "no_partition_left_failed")
 """The check that looks at all dates once a day (see `partitions_watch`)."""
+ON_TIME = dg.AssetCheckKey(dg.AssetKey(INCIDENTS.asset_path), "session_on_time")
+"""The check that looks at the session that is going on (see `freshness_watch`)."""
+WATCHES = (FAILED_PARTITIONS, ON_TIME)
+"""Checks that look at more than a run's dates and are no part of a lane."""
 AssetJob = UnresolvedAssetJobDefinition
 
 
@@ -41,8 +45,8 @@ def candle_assets() -> dg.AssetSelection:
 
 def close_assets() -> dg.AssetSelection:
     """What is made from the exchange's daily files."""
-    daily = dg.AssetSelection.checks(FAILED_PARTITIONS)
-    return dg.AssetSelection.all() - minute_assets() - candle_assets() - daily
+    watches = dg.AssetSelection.checks(*WATCHES)
+    return dg.AssetSelection.all() - minute_assets() - candle_assets() - watches
 
 
 def close_lane(graph: Graph) -> AssetJob:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from mmap import mmap
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from optrade.calendar import IST
 from optrade.subscription import Subscription
 from resources.journal import read_journal
 from resources.spool_segments import (
@@ -31,6 +32,7 @@ from resources.spool_segments import (
 INSTRUMENTS = "instruments.csv"
 SUBSCRIPTION = "subscription.json"
 JOURNAL = "journal.jsonl"
+_CLOCK_CHARS = len("HHMMSS")
 
 
 class NothingRecorded(RuntimeError):
@@ -130,6 +132,14 @@ def _parsed(content: bytes | mmap, name: str) -> tuple[Segment, str | None]:
         return parse_segment(content, name), None
     except SpoolError as error:
         return Segment([], [], 0, len(content)), str(error)
+
+
+def heard_until(sealed: Sequence[str], day: date, seal_seconds: int) -> datetime | None:
+    """The end of the last of a day's sealed segments, which are named by their beginning."""
+    if not sealed:
+        return None
+    begun = datetime.strptime(max(sealed)[:_CLOCK_CHARS], "%H%M%S").time()  # noqa: DTZ007
+    return datetime.combine(day, begun, IST) + timedelta(seconds=seal_seconds)
 
 
 class Recordings(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -127,6 +127,25 @@ CAUSES: Final = {
             "broker_session",
         ),
         Cause(
+            "login_missing",
+            "Nobody is logged in to the broker for the session that opens or is open.",
+            "`optrade login`; what was missed until then is filled by `optrade heal`.",
+            component="broker_session",
+        ),
+        Cause(
+            "not_collected",
+            "The market is open and nothing is heard: no collector runs, or it hears nothing.",
+            "`optrade doctor` says which part stands still; start `optrade up` if none runs. "
+            "Afterwards `optrade heal` fills the hole.",
+        ),
+        Cause(
+            "made_late",
+            "What is heard reaches the tables minutes late: runs are stuck, slow or not started.",
+            "Look at the runs under way in Dagster's UI and at `optrade doctor`; end a run that "
+            "hangs. What was sealed meanwhile is caught up by itself.",
+            component="runs",
+        ),
+        Cause(
             "disk_refused",
             "The disk did not take frames of the feed.",
             "Free some space or mend the disk; `optrade heal` fills the hole from candles.",

@@ -7,7 +7,7 @@ the lake as storage (see `storage`), Dagster (see `running`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,7 @@ from resources.kite.errors import SessionUnreadable
 from resources.kite.session import TokenStore, renewal_due
 from resources.looking import birth, look_into, stored_rows
 from resources.processes import LOCKS, lock_holder
+from resources.recordings import heard_until
 from resources.spool_segments import sealed_segments
 
 JOURNAL: Final = "journal.jsonl"
@@ -103,19 +104,12 @@ def _spool(sight: Sight) -> Iterator[Seen]:
     if hours is None or not hours[0] <= now <= hours[1]:
         yield ok("no session just now")
         return
-    seal = timedelta(seconds=settings.spool.seal_seconds)
+    seal = settings.spool.seal_seconds
     segments = sealed_segments(settings.spool_root / now.date().isoformat())
-    heard = hours[0]
-    if segments:  # Named by the minute of arrival.
-        minute = datetime.strptime(segments[-1].name[:6], "%H%M%S").time()  # noqa: DTZ007
-        heard = max(heard, datetime.combine(now.date(), minute, now.tzinfo) + seal)
-    waited = (now - heard).total_seconds()
+    heard = heard_until([path.name for path in segments], now.date(), seal) or hours[0]
+    waited = (now - max(heard, hours[0])).total_seconds()
     told = f"{len(segments):,} segments today, none for {since(waited)}"
-    yield (
-        bad(told)
-        if waited > SEALS_MISSED * seal.total_seconds()
-        else ok(f"{len(segments):,} segments today")
-    )
+    yield (bad(told) if waited > SEALS_MISSED * seal else ok(f"{len(segments):,} segments today"))
 
 
 def _leftovers(sight: Sight) -> Iterator[Seen]:
