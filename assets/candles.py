@@ -73,7 +73,7 @@ class DayHoles:
     @cached_property
     def candles(self) -> pl.DataFrame:
         """Rows of `raw.candles` held."""
-        return self.lake.read(CANDLES, [self.day])
+        return self.lake.lake.read(CANDLES, [self.day])
 
     def holes(self, ticks: pl.DataFrame) -> pl.DataFrame:
         """`optrade.chain.candles.hole_minutes`, given the ticks of those minutes."""
@@ -187,7 +187,7 @@ def heal_hole(
     has changed then. What was answered before the broker stopped answering is stored. An
     instrument that is refused stays missing.
     """
-    healing, rows = Healing(), [day.candles]
+    healing, rows = Healing(), [CANDLES.empty()]
     missing = day.missing(now())
     answers = ask_candles(enter(), missing, now, **pace) if missing else iter(())
     for answer in answers:
@@ -241,14 +241,16 @@ def _broken(rows: pl.DataFrame, day: date, request: str) -> str | None:
 def _stored(
     lake: LakeResource, day: date, rows: Sequence[pl.DataFrame], run_id: str
 ) -> SliceResult | None:
-    """Commit the day's candles; None where there are none."""
-    frame = CANDLES.conform(pl.concat(rows))
-    if frame.is_empty():
-        return None
-    name = CANDLES.full_name
-    commit = lake.commit(
-        [Slice(CANDLES, (day,), frame)], run_id=run_id, code_versions={name: CODE_VERSION}
-    )
+    """Commit the day's candles, these and those held; None where there are none."""
+    name, new = CANDLES.full_name, pl.concat(rows)
+    with lake.alone("candles"):
+        held = lake.lake.read(CANDLES, [day]).join(new, on=CANDLES.key, how="anti")
+        frame = CANDLES.conform(pl.concat([held, new]))
+        if frame.is_empty():
+            return None
+        commit = lake.commit(
+            [Slice(CANDLES, (day,), frame)], run_id=run_id, code_versions={name: CODE_VERSION}
+        )
     return commit.slices[name][day]
 
 
