@@ -272,8 +272,9 @@ def record_now(
     days = dates_of(context.partition_keys)
     lake: LakeResource = context.resources.lake
     commit = record(lake, results, days, context.run.run_id, Attempt.of_run(context.run))
+    step = context.op_execution_context
     for event in news(lake, commit):
-        context.log_event(event)
+        step.log_event(event)
 
 
 def news(lake: LakeResource, commit: CommitResult) -> Iterator[dg.AssetMaterialization]:

@@ -80,9 +80,16 @@ def run_simulate(
 def broker_of_past(settings: Settings, day: date) -> Iterator[None]:
     """The broker again, an hour after a day's close: it answers for that day's candles.
 
-    Not where one answers already, whose market's time is shared. Raises as `run_simulate`.
+    Nothing is started where one plays that day. Raises `ValueError` where it plays another day,
+    of which alone it has candles, and as `run_simulate`.
     """
-    if not isinstance(read_clock(settings.clock_file), SystemClock):
+    playing = read_clock(settings.clock_file)
+    if not isinstance(playing, SystemClock):
+        if (other := playing.now().date()) != day:
+            raise ValueError(
+                f"The simulated broker plays {other} and has no candles of {day}. Stop "
+                "`optrade up` or `optrade simulate` first; then it is asked about that day."
+            )
         yield
         return
     market = _market(settings, day, load_calendar(settings.calendar.extra_csv))
