@@ -21,6 +21,7 @@ from assets.snapshots import session_closes
 from optrade.calendar import TradingCalendar
 from optrade.chain.candles import candles_in_holes, healed, hole_minutes
 from optrade.quality import Inputs
+from optrade.tables import Table
 from optrade.tables.candles import CANDLES
 from optrade.tables.raw_live import TICKS
 from optrade.tables.snapshots import CHAIN_MINUTE, INDEX_MINUTE
@@ -120,12 +121,15 @@ class DayHoles:
         if self.candles.is_empty():
             return []
         filling = _pairs(self.candles) & _pairs(self.held_holes())
-        held: Minutes = set()
-        for table in (CHAIN_MINUTE, INDEX_MINUTE):
-            where = "filled_from IS NOT NULL"
-            columns = ("instrument_token", "minute")
-            held |= _pairs(self.lake.read(table, [self.day], columns=columns, where=where))
+        held = _pairs(self.filled(CHAIN_MINUTE)) | _pairs(self.filled(INDEX_MINUTE))
         return sorted({minute for _, minute in filling ^ held})
+
+    def filled(self, table: Table) -> pl.DataFrame:
+        """instrument_token and minute of a table's rows that are from candles."""
+        columns = ("instrument_token", "minute")
+        if self.candles.is_empty():
+            return table.empty().select(columns)
+        return self.lake.read(table, [self.day], columns=columns, where="filled_from IS NOT NULL")
 
 
 def _pairs(frame: pl.DataFrame) -> Minutes:

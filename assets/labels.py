@@ -16,16 +16,11 @@ from optrade.tables.quality import INCIDENTS, RECOVERIES
 MOST_ROWS: Final = 100
 """Rows of a table in the UI; the counts beside it are of all."""
 _HOLE: Final = (
-    "started_at", "ended_at", "cause", "instruments", "healed_from", "filled_minutes",
-    "unfilled_minutes", "detail",
+    "started_at", "ended_at", "cause", "instruments", "filled_minutes", "unfilled_minutes",
+    "healed_from", "detail",
 )  # fmt: skip
-_INCIDENT: Final = (
-    "status", "cause", "subject", "evidence", "handling", "action", "attempts", "suggestion",
-)  # fmt: skip
-_ATTEMPT: Final = (
-    "incident_id", "attempt", "action", "tried_with", "outcome", "found_before", "found_after",
-    "detail",
-)  # fmt: skip
+_INCIDENT: Final = ("status", "cause", "subject", "attempts", "evidence", "suggestion")
+_ATTEMPT: Final = ("incident_id", "attempt", "action", "tried_with", "outcome", "detail")
 _ORDER: Final = ("escalated", "open", "closed")
 Labels = dict[str, Any]
 
@@ -36,11 +31,6 @@ def of_holes(gaps: pl.DataFrame) -> Labels:
         return {"holes": 0}
     counts = {name: gaps[name].sum() for name in ("filled_minutes", "unfilled_minutes")}
     return {"holes": gaps.height} | counts | {"what_was_not_heard": _table(gaps, _HOLE)}
-
-
-def of_filled(rows: pl.DataFrame) -> Labels:
-    """Of rows with `filled_from`: how many are not from ticks."""
-    return {"rows_filled_from_candles": rows["filled_from"].count()}
 
 
 def of_record(table_name: str, rows: pl.DataFrame) -> Mapping[date, Labels]:

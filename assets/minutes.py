@@ -212,6 +212,11 @@ def _do(context: dg.AssetExecutionContext, work: DayWork, done: Done, *, again: 
         once = {}
     if filled := work.filled(computed, again=again):
         _commit(context, done, filled)
+    for table in (CHAIN_MINUTE, INDEX_MINUTE):
+        if notes := done.notes.get(table.full_name):
+            rows = work.holes.filled(table)
+            notes["rows_from_candles"] = rows.height
+            notes["minutes_with_candles"] = rows["minute"].n_unique()
 
 
 def _commit(context: dg.AssetExecutionContext, done: Done, batch: Batch) -> None:
@@ -234,8 +239,7 @@ def _commit(context: dg.AssetExecutionContext, done: Done, batch: Batch) -> None
             done.results[name] = SliceResult(rows, result.sha256, changed)
     for name in ("snapshots.chain_minute", "snapshots.index_minute"):
         if batch.minutes and name in batch.frames:
-            last = {"last_minute": batch.minutes[-1].strftime("%H:%M")}
-            done.notes[name] = last | labels.of_filled(batch.frames[name])
+            done.notes[name] = {"last_minute": batch.minutes[-1].strftime("%H:%M")}
     if TICK_GAPS.full_name in batch.frames:
         done.notes[TICK_GAPS.full_name] = labels.of_holes(batch.frames[TICK_GAPS.full_name])
 
