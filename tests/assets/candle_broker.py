@@ -75,9 +75,9 @@ class Broker:
         first = int((start - OPEN) / MINUTE)
         count = count if self.knows(token) else 0
         rows = [(start + n * MINUTE, *true_bars(token, first + n)) for n in range(count)]
-        return pl.DataFrame(rows, dict(CANDLE), orient="row"), json.dumps(
-            rows, default=str
-        ).encode()
+        told = {"status": "success", "data": {"candles": rows}}
+        content = json.dumps(told, default=datetime.isoformat).encode()
+        return pl.DataFrame(rows, dict(CANDLE), orient="row"), content
 
 
 def heal(market: Market, broker: Broker, **tags: str) -> dg.ExecuteInProcessResult:
