@@ -58,8 +58,12 @@ def run_simulate(
             f"{settings.market}. Set it to simulated."
         )
     calendar = load_calendar(settings.calendar.extra_csv)
-    with console.status(f"The market of {day} is laid out"):
-        market = _market(settings, day, calendar)
+    try:
+        with console.status(f"The market of {day} is laid out"):
+            market = _market(settings, day, calendar)
+    except KeyboardInterrupt:
+        console.print(f"Stopped before the market of {day} began.")
+        return
     begins = market.opens - EARLY
     if start is not None:
         begins = datetime.combine(day, start, market.opens.tzinfo)
