@@ -201,7 +201,7 @@ class _Seen:
         self.count = 0
 
     def enough(self) -> bool:
-        """Whether there are enough, or it takes too long."""
+        """Whether there are enough and the broker plays, or it takes too long."""
         now = real_time.monotonic()
         if now - self._looked < _LOOK_SECONDS:
             return False
@@ -209,4 +209,5 @@ class _Seen:
         query = "SELECT count(DISTINCT minute) FROM analytics.premium_minute WHERE trade_date = ?"
         with open_lake(self._settings, read_only=True) as lake:
             self.count = lake.sql(query, [self._day]).item()
-        return self.count >= self._wanted or now - self._begun > _MOST_SECONDS
+        plays = answers(self._settings.simulator.port)
+        return (self.count >= self._wanted and plays()) or now - self._begun > _MOST_SECONDS
