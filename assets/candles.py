@@ -21,6 +21,7 @@ from assets.snapshots import session_closes
 from optrade.calendar import TradingCalendar
 from optrade.chain.candles import candles_in_holes, healed, hole_minutes
 from optrade.quality import Inputs
+from optrade.tables import Table
 from optrade.tables.candles import CANDLES
 from optrade.tables.raw_live import TICKS
 from optrade.tables.snapshots import CHAIN_MINUTE, INDEX_MINUTE
@@ -73,7 +74,7 @@ class DayHoles:
     @cached_property
     def candles(self) -> pl.DataFrame:
         """Rows of `raw.candles` held."""
-        return self.lake.read(CANDLES, [self.day])
+        return self.lake.lake.read(CANDLES, [self.day])
 
     def holes(self, ticks: pl.DataFrame) -> pl.DataFrame:
         """`optrade.chain.candles.hole_minutes`, given the ticks of those minutes."""
@@ -120,12 +121,15 @@ class DayHoles:
         if self.candles.is_empty():
             return []
         filling = _pairs(self.candles) & _pairs(self.held_holes())
-        held: Minutes = set()
-        for table in (CHAIN_MINUTE, INDEX_MINUTE):
-            where = "filled_from IS NOT NULL"
-            columns = ("instrument_token", "minute")
-            held |= _pairs(self.lake.read(table, [self.day], columns=columns, where=where))
+        held = _pairs(self.filled(CHAIN_MINUTE)) | _pairs(self.filled(INDEX_MINUTE))
         return sorted({minute for _, minute in filling ^ held})
+
+    def filled(self, table: Table) -> pl.DataFrame:
+        """instrument_token and minute of a table's rows that are from candles."""
+        columns = ("instrument_token", "minute")
+        if self.candles.is_empty():
+            return table.empty().select(columns)
+        return self.lake.read(table, [self.day], columns=columns, where="filled_from IS NOT NULL")
 
 
 def _pairs(frame: pl.DataFrame) -> Minutes:
@@ -187,7 +191,7 @@ def heal_hole(
     has changed then. What was answered before the broker stopped answering is stored. An
     instrument that is refused stays missing.
     """
-    healing, rows = Healing(), [day.candles]
+    healing, rows = Healing(), [CANDLES.empty()]
     missing = day.missing(now())
     answers = ask_candles(enter(), missing, now, **pace) if missing else iter(())
     for answer in answers:
@@ -241,14 +245,16 @@ def _broken(rows: pl.DataFrame, day: date, request: str) -> str | None:
 def _stored(
     lake: LakeResource, day: date, rows: Sequence[pl.DataFrame], run_id: str
 ) -> SliceResult | None:
-    """Commit the day's candles; None where there are none."""
-    frame = CANDLES.conform(pl.concat(rows))
-    if frame.is_empty():
-        return None
-    name = CANDLES.full_name
-    commit = lake.commit(
-        [Slice(CANDLES, (day,), frame)], run_id=run_id, code_versions={name: CODE_VERSION}
-    )
+    """Commit the day's candles, these and those held; None where there are none."""
+    name, new = CANDLES.full_name, pl.concat(rows)
+    with lake.alone("candles"):
+        held = lake.lake.read(CANDLES, [day]).join(new, on=CANDLES.key, how="anti")
+        frame = CANDLES.conform(pl.concat([held, new]))
+        if frame.is_empty():
+            return None
+        commit = lake.commit(
+            [Slice(CANDLES, (day,), frame)], run_id=run_id, code_versions={name: CODE_VERSION}
+        )
     return commit.slices[name][day]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets import labels
 from assets.building import (
     CONTRACT,
     KITE_SESSION,
@@ -118,10 +119,13 @@ def build_minutes(graph: Graph, maths: Maths) -> dg.AssetsDefinition:
         recordings: Recordings = context.resources.recordings
         chosen = [t for t in MINUTE_TABLES if _key(t) in context.selected_asset_keys]
         again = config.again or TICK_SEGMENTS not in chosen
+        lake: LakeResource = context.resources.lake
         for day in dates_of(context.partition_keys):
             done = Done(day, chosen)
-            work = DayWork(graph, context.resources.lake, recordings.day(day), maths, done.guard)
-            yield from _outputs(context, _do(context, work, done, again=again))
+            work = DayWork(graph, lake, recordings.day(day), maths, done.guard)
+            with lake.alone("minutes"):
+                _do(context, work, done, again=again)
+            yield from _outputs(context, done)
 
     return minutes
 
@@ -195,7 +199,7 @@ def _key(table: Table) -> dg.AssetKey:
     return dg.AssetKey(table.asset_path)
 
 
-def _do(context: dg.AssetExecutionContext, work: DayWork, done: Done, *, again: bool) -> Done:
+def _do(context: dg.AssetExecutionContext, work: DayWork, done: Done, *, again: bool) -> None:
     once = work.once()
     names = work.new_segments(again=again)
     if INSTRUMENTS.full_name in once or not names:  # The dump says which options are listed.
@@ -208,7 +212,11 @@ def _do(context: dg.AssetExecutionContext, work: DayWork, done: Done, *, again: 
         once = {}
     if filled := work.filled(computed, again=again):
         _commit(context, done, filled)
-    return done
+    for table in (CHAIN_MINUTE, INDEX_MINUTE):
+        if notes := done.notes.get(table.full_name):
+            rows = work.holes.filled(table)
+            notes["rows_from_candles"] = rows.height
+            notes["minutes_with_candles"] = rows["minute"].n_unique()
 
 
 def _commit(context: dg.AssetExecutionContext, done: Done, batch: Batch) -> None:
@@ -232,6 +240,8 @@ def _commit(context: dg.AssetExecutionContext, done: Done, batch: Batch) -> None
     for name in ("snapshots.chain_minute", "snapshots.index_minute"):
         if batch.minutes and name in batch.frames:
             done.notes[name] = {"last_minute": batch.minutes[-1].strftime("%H:%M")}
+    if TICK_GAPS.full_name in batch.frames:
+        done.notes[TICK_GAPS.full_name] = labels.of_holes(batch.frames[TICK_GAPS.full_name])
 
 
 def _slices(done: Done, batch: Batch) -> list[Slice]:

@@ -18,6 +18,7 @@ import dagster as dg
 import polars as pl
 from pydantic import PrivateAttr
 
+from assets import labels
 from assets.building import Graph, Refusal, asset_spec_arguments
 from assets.partitions import dates_of
 from optrade.quality.causes import cause_of
@@ -26,7 +27,7 @@ from optrade.quality.rules import Rule
 from optrade.tables import Table
 from optrade.tables.quality import CHECK_RESULTS, INCIDENTS, RECORD, RECOVERIES, TICK_GAPS
 from resources.lake import CommitResult, Slice
-from resources.lake_io import DATE_BY_DATE, Committed, LakeResource
+from resources.lake_io import DATE_BY_DATE, Committed, LakeResource, version_tags
 from resources.lake_slices import SliceResult
 
 CODE_VERSION = "1"
@@ -154,13 +155,25 @@ def record(
     `dates` are those whose holes are looked at. `more`: judgements beside those of rules and
     holes (frame of `incidents.JUDGED`).
     """
+    with lake.alone("record"):
+        return _record(lake, results, dates, run_id, attempt, more)
+
+
+def _record(
+    lake: LakeResource,
+    results: pl.DataFrame,
+    dates: Collection[date],
+    run_id: str,
+    attempt: Attempt | None,
+    more: pl.DataFrame | None,
+) -> CommitResult:
     now, batch = datetime.now(UTC), uuid4().hex[:_BATCH_CHARS]
     results = results.with_columns(batch=pl.lit(batch))
     gaps = of_gaps(lake.read(TICK_GAPS, sorted(dates)), now)
     others = [] if more is None else [more]
     judged = pl.concat([of_checks(results), gaps, *others])
     days = sorted({*dates, *judged["trade_date"]})
-    known, tried = lake.read(INCIDENTS, days), lake.read(RECOVERIES, days)
+    known, tried = lake.lake.read(INCIDENTS, days), lake.lake.read(RECOVERIES, days)
     followed = follow(known, judged, tried, now)
     if attempt is not None:
         attempted = _attempted(attempt, followed, judged, now)
@@ -231,13 +244,13 @@ def build_record(graph: Graph) -> dg.AssetsDefinition:
         commit = record(
             context.resources.lake, results, days, context.run.run_id, Attempt.of_run(context.run)
         )
-        notes = _notes(results, context.resources.lake.read(INCIDENTS, days))
+        lake: LakeResource = context.resources.lake
         nothing = SliceResult(0, None, changed=False)  # No incident is worth saying, too.
         for table in RECORD:
             stored = commit.slices.get(table.full_name, {})
             results_of_table = {day: stored.get(day, nothing) for day in days}
             yield dg.Output(
-                Committed(table, results_of_table, notes.get(table.full_name, {})),
+                Committed(table, results_of_table, _notes(lake, table, days, results)),
                 output_name=_key(table).to_python_identifier(),
                 metadata=DATE_BY_DATE,
             )
@@ -257,7 +270,29 @@ def record_now(
         return
     results = CHECK_RESULTS.conform(pl.DataFrame(rows, schema=CHECK_RESULTS.schema))
     days = dates_of(context.partition_keys)
-    record(context.resources.lake, results, days, context.run.run_id, Attempt.of_run(context.run))
+    lake: LakeResource = context.resources.lake
+    commit = record(lake, results, days, context.run.run_id, Attempt.of_run(context.run))
+    step = context.op_execution_context
+    for event in news(lake, commit):
+        step.log_event(event)
+
+
+def news(lake: LakeResource, commit: CommitResult) -> Iterator[dg.AssetMaterialization]:
+    """What Dagster is to know of incidents and attempts recorded outside the step that ends a run.
+
+    The dates whose rows a recording has changed, with what the UI shows of them.
+    """
+    for table in (INCIDENTS, RECOVERIES):
+        stored = commit.slices.get(table.full_name, {})
+        changed = {day: result for day, result in stored.items() if result.changed}
+        notes = _notes(lake, table, list(changed), CHECK_RESULTS.empty()) if changed else {}
+        for day, result in changed.items():
+            yield dg.AssetMaterialization(
+                _key(table),
+                partition=day.isoformat(),
+                metadata={**notes.get(day, {}), "dagster/partition_row_count": result.rows},
+                tags=version_tags(result, CODE_VERSION),
+            )
 
 
 def recorded_at_the_end(context: dg.AssetCheckExecutionContext) -> bool:
@@ -265,18 +300,16 @@ def recorded_at_the_end(context: dg.AssetCheckExecutionContext) -> bool:
     return context.op_execution_context.job_def.has_node_named(STEP)
 
 
-def _notes(results: pl.DataFrame, incidents: pl.DataFrame) -> dict[str, dict[date, dict[str, int]]]:
-    """Numbers of each date that the UI plots."""
+def _notes(
+    lake: LakeResource, table: Table, days: Sequence[date], results: pl.DataFrame
+) -> Mapping[date, dict[str, Any]]:
+    """What the UI shows and plots of each date."""
+    if table is not CHECK_RESULTS:
+        return labels.of_record(table.full_name, lake.lake.read(table, days))
     judged = results.group_by("trade_date").agg(
         rules_judged=pl.col("passed").count(), rules_failed=(~pl.col("passed")).sum()
     )
-    standing = incidents.group_by("trade_date").agg(
-        incidents=pl.len(), standing=(pl.col("status") != "closed").sum()
-    )
-    return {
-        table.full_name: {row.pop("trade_date"): row for row in frame.iter_rows(named=True)}
-        for table, frame in ((CHECK_RESULTS, judged), (INCIDENTS, standing))
-    }
+    return {row.pop("trade_date"): row for row in judged.iter_rows(named=True)}
 
 
 def _key(table: Table) -> dg.AssetKey:

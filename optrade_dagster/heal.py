@@ -6,6 +6,7 @@ here: what is missing and how it is filled (see `assets.candles`).
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date, datetime
 
 from rich.console import Console
@@ -59,7 +60,7 @@ def heal_day(settings: Settings, console: Console, day: date) -> bool:
             f"{recorded.folder}: found no journal; expected that of {day}, which states the holes. "
             "Collect that day first, or restore its folder from a backup."
         )
-    with open_instance(settings) as instance:
+    with open_instance(settings) as instance, _broker_there(settings, day):
         result = (
             build_defs(settings)
             .resolve_job_def(HEAL_MINUTES)
@@ -78,6 +79,15 @@ def heal_day(settings: Settings, console: Console, day: date) -> bool:
             text = told or (failure.error.message if failure.error else "")
             console.print(f"[red]failed[/] {escape(text)}", highlight=False, soft_wrap=True)
     return bool(result.success)
+
+
+def _broker_there(settings: Settings, day: date) -> AbstractContextManager[None]:
+    """A simulated broker is gone when its session is; for the asking it comes back."""
+    if settings.market == "real":
+        return nullcontext()
+    from optrade_dagster.simulate import broker_of_past  # noqa: PLC0415 (numpy's market)
+
+    return broker_of_past(settings, day)
 
 
 def _print(settings: Settings, console: Console, day: date) -> None:

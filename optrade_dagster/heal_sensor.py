@@ -13,11 +13,12 @@ import polars as pl
 
 from assets.building import Graph
 from assets.candles import session_hours
-from assets.quality import ACTION_TAG, ATTEMPT_TAG, HEALS_TAG, TRIED_TAG, Attempt, record
+from assets.quality import ACTION_TAG, ATTEMPT_TAG, HEALS_TAG, TRIED_TAG, Attempt, news, record
 from optrade.quality.healing import Due, due, source_of
 from optrade.tables.quality import CHECK_RESULTS, INCIDENTS, RECOVERIES
 from optrade_dagster.jobs import CLOSE_LANE, HEAL_MINUTES, MINUTE_LANE, AssetJob
 from optrade_dagster.lane_runs import DAY_TAG
+from resources.lake import CommitResult
 from resources.lake_io import LakeResource
 from resources.logs import trace_tags
 from resources.settings import Settings
@@ -68,20 +69,23 @@ def incidents_healed(
         lake: LakeResource = context.resources.lake
         if not lake.exists():
             return dg.SensorResult(skip_reason="there is no lake yet")
-        requests = []
+        requests: dict[str, dg.RunRequest] = {}
+        noted: list[dg.AssetMaterialization] = []
         incidents, recoveries = _standing(lake, clock())
         for one in due(incidents, recoveries, clock()):
             if one.action == "candles" and clock() < session_hours(graph.calendar, one.day)[1]:
                 continue
-            last = _last_run(context.instance, one)
-            if last is not None and last.dagster_run.status in _UNFINISHED:
+            runs = context.instance.get_runs(dg.RunsFilter(tags={HEAL_TAG: one.name}))
+            if one.name in requests or any(run.status in _UNFINISHED for run in runs):
                 continue
-            if last is not None and _attempt_of(last) == one.attempt:
-                _note_breakdown(lake, last)
+            if broken := [run for run in runs if _unrecorded(run, one)]:
+                noted += news(lake, _note_breakdown(lake, broken[0]))
                 continue
-            requests.append(_request(settings, one))
+            requests[one.name] = _request(settings, one)
         reason = None if requests else "no attempt is due"
-        return dg.SensorResult(run_requests=requests, skip_reason=reason)
+        return dg.SensorResult(
+            run_requests=list(requests.values()), skip_reason=reason, asset_events=noted
+        )
 
     return sensor
 
@@ -96,23 +100,25 @@ def _standing(lake: LakeResource, at: datetime) -> tuple[pl.DataFrame, pl.DataFr
     return lake.read(INCIDENTS, days), lake.read(RECOVERIES, days)
 
 
-def _last_run(instance: dg.DagsterInstance, one: Due) -> dg.RunRecord | None:
-    found = instance.get_run_records(dg.RunsFilter(tags={HEAL_TAG: one.name}), limit=1)
-    return found[0] if found else None
-
-
-def _attempt_of(run: dg.RunRecord) -> int:
-    return int(run.dagster_run.tags[ATTEMPT_TAG])
-
-
-def _note_breakdown(lake: LakeResource, run: dg.RunRecord) -> None:
-    """Record the attempt of a run that ended without recording it itself."""
-    attempt = Attempt.of_run(run.dagster_run)
+def _attempt_of(run: dg.DagsterRun) -> Attempt:
+    attempt = Attempt.of_run(run)
     if attempt is None:
-        raise ValueError(f"run {run.dagster_run.run_id} has {HEAL_TAG} and no {HEALS_TAG}")
-    day = datetime.fromisoformat(run.dagster_run.tags[HEAL_TAG].split(" ")[0]).date()
-    status = run.dagster_run.status.value.lower()
-    record(
+        raise ValueError(f"run {run.run_id} has {HEAL_TAG} and no {HEALS_TAG}")
+    return attempt
+
+
+def _unrecorded(run: dg.DagsterRun, one: Due) -> bool:
+    """Whether a run that is over was the very attempt that is due: it did not record itself."""
+    attempt = _attempt_of(run)
+    return attempt.number == one.attempt and not set(attempt.incidents).isdisjoint(one.incidents)
+
+
+def _note_breakdown(lake: LakeResource, run: dg.DagsterRun) -> CommitResult:
+    """Record the attempt of a run that ended without recording it itself."""
+    attempt = _attempt_of(run)
+    day = datetime.fromisoformat(run.tags[HEAL_TAG].split(" ")[0]).date()
+    status = run.status.value.lower()
+    return record(
         lake,
         CHECK_RESULTS.empty(),
         [day],

@@ -14,7 +14,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 from assets.building import Graph
 from assets.minute_day import judge_day
 from assets.minutes import MINUTE_TABLES
-from assets.quality import record
+from assets.quality import news, record
 from optrade.tables.candles import CANDLES
 from optrade.tables.quality import CHECK_RESULTS, INCIDENTS
 from resources.lake_io import LakeResource
@@ -110,7 +110,8 @@ def compact_day(context: dg.OpExecutionContext, config: DayConfig) -> None:
             )
     results = judge_day(lake, day, context.run_id)
     with bound(partition=config.day):
-        record(lake, results, [day], context.run_id)
+        for event in news(lake, record(lake, results, [day], context.run_id)):
+            context.log_event(event)
     failed = results.filter(~pl.col("passed"))
     context.log.info("%d rules judged, %d failed", results.height, failed.height)
 

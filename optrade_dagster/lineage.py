@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from assets import minutes, premium, raw
+from assets import candles, minutes, premium, raw
 from assets.building import Graph, Recipe
 from assets.minute_work import Maths
 from optrade.chain.premium_history import HISTORY_SESSIONS
 from optrade.explanation import Upstream
 from optrade.tables import Table
+from optrade.tables.candles import CANDLES
 from optrade.tables.exposure import GAMMA_EXPOSURE_MINUTE
 from optrade.tables.participants import POSITIONS
 from optrade.tables.premium import PREMIUM_CLOSE, PREMIUM_MINUTE, PREMIUM_OVERLAY
@@ -69,6 +70,8 @@ class Lineage:
             return recipe.code_version
         if table is PREMIUM_OVERLAY:
             return premium.CODE_VERSION
+        if table is CANDLES:
+            return candles.CODE_VERSION
         minute_lane = table in minutes.MINUTE_TABLES
         return minutes.CODE_VERSION if minute_lane else raw.CODE_VERSION
 

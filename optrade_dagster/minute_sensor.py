@@ -10,7 +10,7 @@ another one is asked for, a few times a day; one that refused something would re
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from time import monotonic, sleep
 
 import dagster as dg
@@ -80,24 +80,31 @@ def minute_day_ended() -> dg.SensorDefinition:
         description="After the session's end and its last run, asks for the day's compaction.",
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
-    def sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         recordings: Recordings = context.resources.recordings
+        requests, waiting = [], ["nothing was ever collected"]
         for day in recordings.days()[-_DAYS:]:
             recorded = recordings.day(day)
             sealed = recorded.sealed()
             if not sealed or not _ended(recorded) or unfinished(context.instance, str(day)):
-                yield dg.SkipReason(f"{day} is still going on")
+                waiting.append(f"{day} is still going on")
             elif missing := _unheld(context.resources.lake.lake, recorded):
-                yield dg.SkipReason(f"{day}: {len(missing)} segments are not in the lake yet")
+                waiting.append(f"{day}: {len(missing)} segments are not in the lake yet")
             else:
-                broken = breakdowns(context.instance, DAY_CLOSED, str(day))
-                yield dg.RunRequest(
-                    run_key=_key(f"closed {day} {sealed[-1]}", broken),
-                    run_config={"ops": {"compact_day": {"config": {"day": str(day)}}}},
-                    tags={DAY_TAG: str(day), **trace_tags()},
-                )
+                requests.append(_compaction(context.instance, str(day), sealed[-1]))
+        reason = None if requests else "; ".join(waiting[1:] or waiting)
+        return dg.SensorResult(run_requests=requests, skip_reason=reason)
 
     return sensor
+
+
+def _compaction(instance: dg.DagsterInstance, day: str, last_segment: str) -> dg.RunRequest:
+    broken = breakdowns(instance, DAY_CLOSED, day)
+    return dg.RunRequest(
+        run_key=_key(f"closed {day} {last_segment}", broken),
+        run_config={"ops": {"compact_day": {"config": {"day": day}}}},
+        tags={DAY_TAG: day, **trace_tags()},
+    )
 
 
 def _request(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from optrade.explanation import RawFile
 from optrade.tables import Table
+from optrade.tables.candles import CANDLES
 from optrade.tables.quality import TICK_GAPS
 from optrade.tables.raw import FILE_KINDS, SOURCE_FILES
 from optrade.tables.raw_live import INSTRUMENTS, TICK_SEGMENTS, TICKS
@@ -58,6 +59,8 @@ class RawBytes:
             return self.kept(KINDS[table.full_name], [day], snapshot)
         if table is TICK_SEGMENTS:
             return self._segments(day, snapshot, where)
+        if table is CANDLES:
+            return self._answers(day, snapshot, where)
         if table.full_name not in _BESIDE:
             return ()
         file = self.settings.spool_root / day.isoformat() / _BESIDE[table.full_name]
@@ -90,6 +93,19 @@ class RawBytes:
         )
         return tuple(
             RawFile(kind="tick_segment", home="market", **row)
+            for row in found.iter_rows(named=True)
+        )
+
+    def _answers(self, day: date, snapshot: int, where: str) -> tuple[RawFile, ...]:
+        found = self.lake.sql(
+            "SELECT DISTINCT trade_date, stored_as, source_sha256 AS sha256, request AS url, "
+            f"fetched_at FROM {source(CANDLES, snapshot)} WHERE {on_dates([day])} AND ({where}) "
+            "ORDER BY stored_as"
+        )
+        return tuple(
+            RawFile(
+                kind="candles", name=Path(row["stored_as"]).name, bytes=None, home="lake", **row
+            )
             for row in found.iter_rows(named=True)
         )
 

@@ -28,14 +28,16 @@ from assets.raw import FILE_TABLES, Load
 from optrade.explanation import Step, Upstream, Verified, compare
 from optrade.formats.kite_instruments import parse_instruments
 from optrade.tables import TABLES, Table
+from optrade.tables.candles import CANDLES
 from optrade.tables.premium import PREMIUM_CLOSE, PREMIUM_OVERLAY
 from optrade.tables.quality import TICK_GAPS
 from optrade.tables.raw import SOURCE_FILES
 from optrade.tables.raw_live import TICK_SEGMENTS, TICKS
 from optrade_dagster.lineage import Lineage
 from optrade_dagster.raw_bytes import damage, of_minute
-from resources.journal import tick_gaps
+from resources.kite.candles import read_answer
 from resources.lake import Lake, LakeLocation
+from resources.lake_files import KeptFileDamaged, read_raw
 from resources.lake_history import History, PastLake, before_in_run
 from resources.recordings import NothingRecorded, RecordedDay
 from resources.settings import Settings
@@ -79,11 +81,34 @@ class Recomputation:
         if table is SOURCE_FILES:  # Answers of the archive: their bytes are all that can be proved.
             return Verified(step.table, step.day, step.snapshot, None, step.rows.count)
         try:
+            if table is CANDLES:
+                return self._candles(step)
             if table in MINUTE_TABLES:
                 return self._minute_lane(table, step, row)
             return self._close_lane(table, step)
         except (NothingRecorded, NotComputed) as told:
             return Verified(step.table, step.day, step.snapshot, None, 0, problem=str(told))
+
+    def _candles(self, step: Step) -> Verified:
+        """Candles of a day read again from the kept answers; which minutes were asked is theirs."""
+        held = self._at(step.snapshot).read(CANDLES, [step.day])
+        asked = held.drop("open", "high", "low", "close", "volume_units", "oi_units")
+        names = held.select("stored_as", "source_sha256").unique(maintain_order=True)
+        try:
+            answers = [
+                read_answer(read_raw(self.settings.lake_root, *name)).with_columns(
+                    stored_as=pl.lit(name[0])
+                )
+                for name in names.iter_rows()
+            ]
+        except (KeptFileDamaged, ValueError) as error:
+            raise NotComputed(str(error)) from error
+        told = pl.concat(answers).rename({"at": "minute"})
+        again = asked.join(told, on=["stored_as", "minute"], how="inner")
+        difference = compare(CANDLES, held, CANDLES.conform(again))
+        return Verified(
+            step.table, step.day, step.snapshot, step.snapshot, held.height, difference=difference
+        )
 
     def _close_lane(self, table: Table, step: Step) -> Verified:
         """A whole date of a table; the first try that is the same, else the first one."""
@@ -204,7 +229,7 @@ class Recomputation:
 
     def _whole_day(self, table: Table, work: DayWork) -> pl.DataFrame:
         if table is TICK_GAPS:
-            return tick_gaps(work.recorded.journal(), work.day, work.source)
+            return work.holes.stated()
         dump = work.recorded.instruments() or b""
         sha256 = hashlib.sha256(dump).hexdigest()
         return parse_instruments(

@@ -6,7 +6,8 @@ broker itself (`resources.kite_exchange`), the market (`optrade.simulation`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from rich.console import Console
 from optrade.calendar import TradingCalendar, load_calendar
 from optrade.simulation import UNDERLYINGS, Underlying
 from optrade.simulation.intraday import IntradayMarket
-from resources.clock import ScaledClock, SystemClock, write_clock
+from resources.clock import ScaledClock, SystemClock, read_clock, write_clock
 from resources.settings import Settings
 from resources.simulator import read_marker, write_exchange
 
@@ -26,6 +27,8 @@ EARLY = timedelta(minutes=5)
 """How long before the open the market's clock begins, unless told otherwise."""
 LATE_SECONDS = 120.0
 """Market seconds that the broker stays after the close."""
+EVENING = timedelta(hours=1)
+"""How long after the close the broker of a past day is asked."""
 LOOK_SECONDS = 0.5
 """Real seconds between two looks at the clock."""
 
@@ -49,22 +52,23 @@ def run_simulate(
     Raises `ValueError` (of which `SimulationError`, `CalendarError`, `ClockError` and
     `ExchangeError` are kinds) for what cannot be simulated, before anything is written.
     """
-    from resources.kite_exchange.server import RunningExchange  # noqa: PLC0415 (a web server)
-
     if settings.market != "simulated":
         raise ValueError(
             f"The simulated broker serves the simulated market; OPTRADE_MARKET is "
             f"{settings.market}. Set it to simulated."
         )
     calendar = load_calendar(settings.calendar.extra_csv)
-    with console.status(f"The market of {day} is laid out"):
-        market = _market(settings, day, calendar)
+    try:
+        with console.status(f"The market of {day} is laid out"):
+            market = _market(settings, day, calendar)
+    except KeyboardInterrupt:
+        console.print(f"Stopped before the market of {day} began.")
+        return
     begins = market.opens - EARLY
     if start is not None:
         begins = datetime.combine(day, start, market.opens.tzinfo)
     clock = ScaledClock(begins, datetime.now(UTC), speed)
-    with RunningExchange(market, clock, port=port) as exchange:
-        write_clock(settings.clock_file, clock)
+    with _serving(settings, market, clock, port) as exchange:
         try:
             _announce(console, exchange, clock)
             while exchange.running and market.elapsed(clock.now()) < market.seconds + LATE_SECONDS:
@@ -72,10 +76,46 @@ def run_simulate(
         except KeyboardInterrupt:
             console.print(f"Stopped at {clock.now():%H:%M:%S} of {day}.")
             return
-        finally:
-            write_clock(settings.clock_file, SystemClock())
     console.print(f"The session of {day} is over.")
     _publish(settings, console, day, calendar)
+
+
+@contextmanager
+def broker_of_past(settings: Settings, day: date) -> Iterator[None]:
+    """The broker again, an hour after a day's close: it answers for that day's candles.
+
+    Nothing is started where one plays that day. Raises `ValueError` where it plays another day,
+    of which alone it has candles, and as `run_simulate`.
+    """
+    playing = read_clock(settings.clock_file)
+    if not isinstance(playing, SystemClock):
+        if (other := playing.now().date()) != day:
+            raise ValueError(
+                f"The simulated broker plays {other} and has no candles of {day}. Stop "
+                "`optrade up` or `optrade simulate` first; then it is asked about that day."
+            )
+        yield
+        return
+    market = _market(settings, day, load_calendar(settings.calendar.extra_csv))
+    evening = market.opens + timedelta(seconds=market.seconds) + EVENING
+    clock = ScaledClock(evening, datetime.now(UTC), 1.0)
+    with _serving(settings, market, clock, settings.simulator.port):
+        yield
+
+
+@contextmanager
+def _serving(
+    settings: Settings, market: IntradayMarket, clock: ScaledClock, port: int
+) -> Iterator[RunningExchange]:
+    """The broker, and its clock for other processes."""
+    from resources.kite_exchange.server import RunningExchange  # noqa: PLC0415 (a web server)
+
+    with RunningExchange(market, clock, port=port) as exchange:
+        write_clock(settings.clock_file, clock)
+        try:
+            yield exchange
+        finally:
+            write_clock(settings.clock_file, SystemClock())
 
 
 def _market(settings: Settings, day: date, calendar: TradingCalendar) -> IntradayMarket:

@@ -33,7 +33,7 @@ _LOG = get_logger("optrade.supervisor")
 _LOOK_SECONDS, _READY_SECONDS = 0.1, 1.0
 _FIRST_WAIT, _LONGEST_WAIT, HEALTHY_SECONDS = 1.0, 30.0, 60.0
 MOST_CRASHES, CRASH_SECONDS = 5, 60.0
-BUSY_SECONDS = 20.0
+BUSY_SECONDS = 60.0
 _BEYOND_GUARD = 15.0
 """Seconds a guard gets beyond its own patience before it is killed itself."""
 
@@ -48,7 +48,8 @@ class Part:
     there is nothing more for it to do. `ready` says whether it does its work yet.
 
     `before` is called before every start, when nothing of an earlier life is left. A part with
-    `busy` is asked to end last, once it is not, or after `BUSY_SECONDS`.
+    `busy` is asked to end last, once it is not, or after `BUSY_SECONDS`; `before_end` is called
+    just before.
     """
 
     name: str
@@ -61,17 +62,18 @@ class Part:
     finished: frozenset[int] = frozenset()
     before: Callable[[], None] | None = None
     busy: Callable[[], bool] | None = None
+    before_end: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
 class Patience:
     """Seconds a part gets to end after an interrupt, then after a termination signal.
 
-    Dagster's daemon would wait for a sensor that waits for news, up to a minute; runs note that
-    they were ended within a second or two.
+    Dagster's processes take a second or two, and many where others keep the processors busy; a
+    run that is interrupted notes so meanwhile.
     """
 
-    interrupt: float = 6.0
+    interrupt: float = 20.0
     terminate: float = 4.0
 
 
@@ -193,6 +195,7 @@ class _Watched:
         self._began = self._asked_at = self._next_ask = 0.0
         self._due: float | None = None
         self._look_ready: float | None = None
+        self._said_busy = False
 
     @property
     def alive(self) -> bool:
@@ -243,8 +246,16 @@ class _Watched:
         if now >= limit:
             self._warn(f"is still busy after {BUSY_SECONDS:.0f} s")
         elif self.part.busy and self.part.busy():
+            self._say_busy()
             return
+        if self.part.before_end:
+            self.part.before_end()
         self.ask("stop")
+
+    def _say_busy(self) -> None:
+        if not self._said_busy:
+            self._tell(f"is busy and gets up to {BUSY_SECONDS:.0f} s to finish")
+        self._said_busy = True
 
     def look(self) -> None:
         """See whether the part is ready, has ended, or is to be started again."""

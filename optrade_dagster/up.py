@@ -96,7 +96,8 @@ def _dagster(settings: Settings, port: int | None) -> Part:
         folder=home,
         ready=None if port is None else answers(port),
         before=partial(_end_dead_runs, settings),
-        busy=partial(_busy, settings),
+        busy=partial(_on_their_way, settings),
+        before_end=_recordings(settings).ending.touch,
     )
 
 
@@ -110,19 +111,9 @@ def _end_dead_runs(settings: Settings) -> None:
         end_dead_runs(instance)
 
 
-def _busy(settings: Settings) -> bool:
-    """Whether the last day's minutes are still on their way from the spool into the lake.
-
-    When they are not, Dagster's sensors are told to wait for no more, so that it ends at once.
-    """
+def _on_their_way(settings: Settings) -> bool:
+    """Whether the last day's minutes are still on their way from the spool into the lake."""
     recordings = _recordings(settings)
-    waiting = _on_their_way(settings, recordings)
-    if not waiting:
-        recordings.ending.touch()
-    return waiting
-
-
-def _on_their_way(settings: Settings, recordings: Recordings) -> bool:
     days = recordings.days()
     if not days or not LakeLocation(settings.lake_root, settings.market).exists():
         return False
@@ -210,7 +201,7 @@ class _Seen:
         self.count = 0
 
     def enough(self) -> bool:
-        """Whether there are enough, or it takes too long."""
+        """Whether there are enough and the broker plays, or it takes too long."""
         now = real_time.monotonic()
         if now - self._looked < _LOOK_SECONDS:
             return False
@@ -218,4 +209,5 @@ class _Seen:
         query = "SELECT count(DISTINCT minute) FROM analytics.premium_minute WHERE trade_date = ?"
         with open_lake(self._settings, read_only=True) as lake:
             self.count = lake.sql(query, [self._day]).item()
-        return self.count >= self._wanted or now - self._begun > _MOST_SECONDS
+        plays = answers(self._settings.simulator.port)
+        return (self.count >= self._wanted and plays()) or now - self._begun > _MOST_SECONDS

@@ -13,7 +13,7 @@ reports exactly the dates that were stored, each with its own numbers and conten
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -32,6 +32,7 @@ from dagster._core.definitions.source_asset import (
     SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as _SILENCE,
 )
 from dagster_duckdb import DuckDBResource
+from filelock import FileLock
 from pydantic import PrivateAttr
 
 from optrade.calendar import load_calendar
@@ -141,6 +142,17 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             self._memory = MemoryWatch(self.soft_limit_bytes)
         return self._memory
 
+    @contextmanager
+    def alone(self, work: str) -> Iterator[None]:
+        """Hold the lock of work that reads rows and commits what follows from them.
+
+        Two at once would each put back what the other has just replaced. Waits as long as it
+        takes; the operating system frees it when a process dies. Read from `lake` inside: `read`
+        may know only what this run has committed.
+        """
+        with FileLock(self.lake.location.root / f".{work}.lock"):
+            yield
+
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
         """Close the lake and forget what the run read and wrote."""
         self._lake = self._memory = None
@@ -194,6 +206,12 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             order = [name for name in table.order if name in frame.columns]
             frame = pl.concat([frame, rest]).sort(order, maintain_order=True)
         return frame
+
+
+def version_tags(result: SliceResult, code_version: str | None) -> dict[str, str]:
+    """The tags by which Dagster knows the version of a date."""
+    tags = {DATA_VERSION_TAG: str(result.sha256)[:HASH_CHARS]}
+    return tags | ({CODE_VERSION_TAG: code_version} if code_version else {})
 
 
 def lake_io_manager(calendar_csv: Sequence[Path]) -> dg.IOManagerDefinition:
@@ -251,9 +269,7 @@ class LakeIOManager(dg.IOManager):
                 "changed": result.changed,
                 **self.lake.memory.told(),
             }
-            tags = {DATA_VERSION_TAG: str(result.sha256)[:HASH_CHARS]}
-            if version:
-                tags[CODE_VERSION_TAG] = version
+            tags = version_tags(result, version)
             for key, versions in inputs.items():
                 tags[f"{INPUT_DATA_VERSION_TAG_PREFIX}/{key}"] = versions.get(day, "none")
                 tags[f"{INPUT_EVENT_POINTER_TAG_PREFIX}/{key}"] = NULL_EVENT_POINTER

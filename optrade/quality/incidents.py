@@ -90,6 +90,9 @@ def of_gaps(gaps: pl.DataFrame, now: datetime) -> pl.DataFrame:
         pl.lit(" instruments: "),
         "cause",
         pl.concat_str(pl.lit(": "), "detail", ignore_nulls=False).fill_null(""),
+        pl.format(
+            "; instrument-minutes filled {}, not filled {}", "filled_minutes", "unfilled_minutes"
+        ).fill_null(""),
     )
     return gaps.select(
         "trade_date",

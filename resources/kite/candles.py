@@ -7,6 +7,7 @@ which minutes are missing (see `optrade.chain.candles`), storing.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Final, Protocol
 import polars as pl
 
 from optrade.calendar import IST
+from resources.kite.broker import CANDLE
 from resources.kite.errors import BrokerError, RequestRefused
 
 PACE_SECONDS: Final = 0.34
@@ -47,6 +49,16 @@ class Answer:
     def ends(self) -> bool:
         """Whether nothing was asked after it."""
         return self.error is not None and not isinstance(self.error, RequestRefused)
+
+
+def read_answer(content: bytes) -> pl.DataFrame:
+    """The candles of an answer as it was sent: frame[CANDLE]. Raises `ValueError` for no answer."""
+    try:
+        told = json.loads(content)["data"]["candles"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"found {content[:80]!r}; expected an answer with candles") from error
+    rows = [(datetime.fromisoformat(at).astimezone(IST), *figures) for at, *figures in told]
+    return pl.DataFrame(rows, dict(CANDLE), orient="row")
 
 
 def ask_candles(

@@ -33,6 +33,7 @@ Kind = Literal[
     "garbage",
     "skew",
     "text_error",
+    "no_candles",
 ]
 KINDS: Final = MappingProxyType(
     {
@@ -47,6 +48,7 @@ KINDS: Final = MappingProxyType(
         "garbage": "a binary frame of random bytes follows each frame",
         "skew": "the exchange's stamps are `seconds` ahead (negative: behind)",
         "text_error": "a text frame with the error `message`",
+        "no_candles": "the answer for candles of `tokens` holds none",
     }
 )
 """Every kind of fault and how it shows."""

@@ -189,6 +189,10 @@ class Chaos:
     def _expect(self, cause: str, since: datetime, token: int | None = None) -> None:
         self.holes.append(Hole(cause, since, since + timedelta(seconds=5 * self.speed), token))
 
+    def command(self, *words: str, seconds: float = LIMIT_SECONDS) -> int:
+        """The exit code of an `optrade` command, typed while the market plays."""
+        return self._start(COLLECTOR, *words).wait(seconds)
+
     # --- the daemon and its runs
 
     @contextmanager

@@ -31,7 +31,7 @@ from optrade_dagster.lane_runs import (
     end_dead_runs,
     unfinished,
 )
-from optrade_dagster.minute_sensor import tick_segments_sealed
+from optrade_dagster.minute_sensor import minute_day_ended, tick_segments_sealed
 from resources.journal import read_journal, tick_gaps
 from resources.recordings import Recordings
 from resources.settings import Settings
@@ -149,6 +149,12 @@ class Watch:
 
     def look(self) -> list[str | None]:
         """Keys of the runs that it asks for."""
+        tick = self.evaluate(tick_segments_sealed(self.seconds, _no_waiting))
+        self.cursor = tick.cursor
+        return [request.run_key for request in tick.run_requests]
+
+    def evaluate(self, sensor: dg.SensorDefinition) -> Any:
+        """What a sensor says."""
         lake = SimpleNamespace(read=self.read)
         spool = Recordings(home=str(self.settings.market_home), root=str(self.settings.spool_root))
         with dg.build_sensor_context(
@@ -157,9 +163,7 @@ class Watch:
             definitions=build_defs(self.settings),
             resources={"lake": SimpleNamespace(lake=lake), "recordings": spool},
         ) as context:
-            tick = tick_segments_sealed(self.seconds, _no_waiting).evaluate_tick(context)
-        self.cursor = tick.cursor
-        return [request.run_key for request in tick.run_requests]
+            return sensor.evaluate_tick(context)
 
 
 @pytest.fixture
@@ -197,6 +201,19 @@ def test_nobody_waits_for_more_once_the_market_is_being_stopped(watch: Watch) ->
     watch.seconds = 60.0
     (watch.settings.market_home / "ending").touch()
     assert watch.look() == []  # At once: the clock of this test never moves.
+
+
+def test_a_day_that_is_over_is_closed_while_the_next_one_is_collected(watch: Watch) -> None:
+    watch.held = [SEGMENT]
+    tick = watch.evaluate(minute_day_ended())
+    assert (tick.run_requests, tick.skip_message) == ([], f"{DAY} is still going on")
+    before = watch.folder.with_name("2026-01-22")
+    before.mkdir()
+    (before / f"{SEGMENT}.seg").touch()
+    ended = {"at": "2026-01-22T15:30:10+05:30", "session": "a", "event": "session_ended"}
+    (before / "journal.jsonl").write_text(json.dumps(ended | {"reason": "closed"}) + "\n")
+    (request,) = watch.evaluate(minute_day_ended()).run_requests
+    assert request.tags[DAY_TAG] == "2026-01-22"
 
 
 def test_a_hole_is_told_though_nothing_was_ever_heard(watch: Watch) -> None:

@@ -298,6 +298,7 @@ def test_before_every_start_and_busy_to_the_end(tmp_path: Path) -> None:
         tmp_path / "keeper.out",
         before=lambda: calls.append("start"),
         busy=busy,
+        before_end=lambda: calls.append("end"),
     )
     other = Part("other", (sys.executable, "-c", worker), tmp_path / "other.out")
     with (tmp_path / "shown").open("w") as shown:
@@ -309,7 +310,8 @@ def test_before_every_start_and_busy_to_the_end(tmp_path: Path) -> None:
         )
     shown_text = (tmp_path / "shown").read_text()
     assert code == 0, shown_text
-    assert calls == ["start", "start", "busy", "busy"]
+    assert calls == ["start", "start", "busy", "busy", "end"]
+    assert shown_text.count("keeper is busy and gets up to 60 s") == 1
     assert shown_text.index("other ended") < shown_text.index("keeper ended")
 
 

@@ -144,5 +144,7 @@ def test_minutes_that_end_early_say_so(minute: pl.DataFrame, close: pl.DataFrame
     rows = reconcile(early, close)
     assert causes(rows) == {"volume": "ended_early"}
     assert broken(rows) == {"minutes_reach_close"}
+    begun = early.with_columns(volume_units=pl.col("volume_units") * 2 // LOT)
+    assert causes(reconcile(begun, close)) == {"volume": "ended_early"}, "not lots: a 65th of a day"
     late = reconcile(minute.with_columns(volume_units=pl.col("volume_units") // 2), close)
     assert (causes(late), broken(late)) == ({"volume": "unexplained"}, {"figures_agree"})
