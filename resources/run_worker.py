@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
+import time
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
@@ -41,14 +42,15 @@ def main() -> None:
     ):
         os.dup2(2, 1)
         sources: dict[str, float] = {}
+        began = time.time()
         for _ in range(MOST_RUNS):
             run_id = _next(words)
-            if not run_id or changed(sources):
+            if not run_id or changed(sources, began):
                 return
             answers.write(f"{run_id}\n")
             answers.flush()
             carry_out(instance, run_id)
-            if changed(sources):  # Also notes what was imported for this run.
+            if changed(sources, began):  # Also notes what was imported for this run.
                 return
 
 
@@ -66,10 +68,12 @@ def _next(words: SimpleQueue[str]) -> str:
         return ""
 
 
-def changed(sources: dict[str, float]) -> bool:
-    """Whether a source file outside the installed packages changed since it was first seen.
+def changed(sources: dict[str, float], began: float) -> bool:
+    """Whether a source file outside the installed packages changed since it was imported.
 
-    `sources` keeps the time of each; files of modules that were imported since are added.
+    `sources` keeps the time of each; files of modules that were imported since are added. One seen
+    for the first time counts as changed when it is younger than this process, which `began` then:
+    whether it was written before or after its import is not known.
     """
     installed = sysconfig.get_path("purelib")
     files = {str(getattr(module, "__file__", None) or "") for module in list(sys.modules.values())}
@@ -78,7 +82,7 @@ def changed(sources: dict[str, float]) -> bool:
         for path in files
         if path.endswith(".py") and not path.startswith(installed)
     }
-    found = any(sources.get(path, at) != at for path, at in times.items())
+    found = any(sources[p] != at if p in sources else at > began for p, at in times.items())
     sources.update(times)
     return found
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from hypothesis import settings
 
 from assets.minutes import MINUTE_TABLES
 from optrade.calendar import load_calendar
@@ -43,6 +44,10 @@ DAGSTER_ON_ITSELF = (
     "ignore:The `__fields__` attribute is deprecated:DeprecationWarning",
     "ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning",
 )
+
+
+settings.register_profile("patient", deadline=None)  # A busy machine is no fault of the code.
+settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:
