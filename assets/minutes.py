@@ -26,9 +26,10 @@ from assets.building import (
     report_refusals,
 )
 from assets.checks import CheckEvent, Verdict, check_spec, judge, kinds_of, rules_by_kind, summary
+from assets.minute_day import judge_day
 from assets.minute_work import Batch, DayWork, Frames, Maths
 from assets.partitions import dates_of
-from assets.quality import record_now, results_of
+from assets.quality import Attempt, record_now, results_of
 from optrade.quality import Inputs
 from optrade.quality.causes import cause_of
 from optrade.tables import Table
@@ -301,6 +302,8 @@ def _verdicts(context: dg.AssetExecutionContext, done: Done) -> Iterator[CheckEv
             refused = done.refused_of(table) if kind.name == CONTRACT else {}
             judged += results_of(table, kind.name, verdicts, refused, run_id, done.scope(table))
             yield from summary(_key(table), kind, verdicts, refused, ranged=False)
+    if Attempt.of_run(context.run):  # Whether it healed is for the whole day to say.
+        judged += judge_day(context.resources.lake, done.chosen, done.day, run_id).to_dicts()
     record_now(context, judged, ends_later=False)
     if done.refused:
         raise dg.Failure(description="\n".join(r.text for r in done.refused.values()))

@@ -21,7 +21,7 @@ from pydantic import PrivateAttr
 from assets.building import Graph, Refusal, asset_spec_arguments
 from assets.partitions import dates_of
 from optrade.quality.causes import cause_of
-from optrade.quality.incidents import follow, of_checks, of_gaps
+from optrade.quality.incidents import ACCEPTED, follow, of_checks, of_gaps
 from optrade.quality.rules import Rule
 from optrade.tables import Table
 from optrade.tables.quality import CHECK_RESULTS, INCIDENTS, RECORD, RECOVERIES, TICK_GAPS
@@ -30,8 +30,6 @@ from resources.lake_io import DATE_BY_DATE, Committed, LakeResource
 from resources.lake_slices import SliceResult
 
 CODE_VERSION = "1"
-ACCEPTED = "accepted"
-"""What stands for a rule where rows were refused or stored."""
 _BATCH_CHARS = 12
 STEP = "record"
 LAST = {"dagster/priority": "-100"}
@@ -156,7 +154,8 @@ def record(
     """
     now, batch = datetime.now(UTC), uuid4().hex[:_BATCH_CHARS]
     results = results.with_columns(batch=pl.lit(batch))
-    gaps = of_gaps(lake.read(TICK_GAPS, sorted(dates)), now)
+    own = sorted(dates)
+    gaps = of_gaps(lake.read(TICK_GAPS, own), lake.read(INCIDENTS, own), now)
     others = [] if more is None else [more]
     judged = pl.concat([of_checks(results), gaps, *others])
     days = sorted({*dates, *judged["trade_date"]})

@@ -37,6 +37,7 @@ from optrade_dagster.archive import archive_job, archive_schedule
 from optrade_dagster.heal import MarketBroker
 from optrade_dagster.heal_sensor import incidents_healed
 from optrade_dagster.jobs import close_lane, day_closed, heal_minutes, logs_packed, minute_lane
+from optrade_dagster.lake_watch import lake_intact
 from optrade_dagster.minute_sensor import minute_day_ended, tick_segments_sealed
 from optrade_dagster.notice_sensor import incidents_told
 from optrade_dagster.partitions_watch import no_partition_left_failed, partitions_watched
@@ -164,6 +165,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
         asset_checks=[
             *(build_checks(graph, table) for table in tables),
             no_partition_left_failed(graph),
+            lake_intact(settings),
         ],
         jobs=[job, minutes, candles, day_closed, packed, archiving, watched],
         schedules=[

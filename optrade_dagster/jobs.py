@@ -25,7 +25,8 @@ from resources.settings import Settings
 CLOSE_LANE, MINUTE_LANE, DAY_CLOSED = "close_lane", "minute_lane", "minute_day_closed"
 LOGS_PACKED, HEAL_MINUTES = "logs_packed", "heal_minutes"
 FAILED_PARTITIONS = dg.AssetCheckKey(dg.AssetKey(INCIDENTS.asset_path), "no_partition_left_failed")
-"""The check that looks at all dates once a day (see `partitions_watch`)."""
+LAKE_INTACT = dg.AssetCheckKey(dg.AssetKey(INCIDENTS.asset_path), "lake_intact")
+"""The checks that look at all dates once a day (see `partitions_watch`, `lake_watch`)."""
 AssetJob = UnresolvedAssetJobDefinition
 
 
@@ -41,7 +42,7 @@ def candle_assets() -> dg.AssetSelection:
 
 def close_assets() -> dg.AssetSelection:
     """What is made from the exchange's daily files."""
-    daily = dg.AssetSelection.checks(FAILED_PARTITIONS)
+    daily = dg.AssetSelection.checks(FAILED_PARTITIONS, LAKE_INTACT)
     return dg.AssetSelection.all() - minute_assets() - candle_assets() - daily
 
 
@@ -104,7 +105,7 @@ def compact_day(context: dg.OpExecutionContext, config: DayConfig) -> None:
                 done.files_before,
                 done.files_after,
             )
-    results = judge_day(lake, day, context.run_id)
+    results = judge_day(lake, MINUTE_TABLES, day, context.run_id)
     with bound(partition=config.day):
         record(lake, results, [day], context.run_id)
     failed = results.filter(~pl.col("passed"))

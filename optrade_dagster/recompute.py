@@ -34,7 +34,6 @@ from optrade.tables.raw import SOURCE_FILES
 from optrade.tables.raw_live import TICK_SEGMENTS, TICKS
 from optrade_dagster.lineage import Lineage
 from optrade_dagster.raw_bytes import damage, of_minute
-from resources.journal import tick_gaps
 from resources.lake import Lake, LakeLocation
 from resources.lake_history import History, PastLake, before_in_run
 from resources.recordings import NothingRecorded, RecordedDay
@@ -204,7 +203,7 @@ class Recomputation:
 
     def _whole_day(self, table: Table, work: DayWork) -> pl.DataFrame:
         if table is TICK_GAPS:
-            return tick_gaps(work.recorded.journal(), work.day, work.source)
+            return work.holes.gaps
         dump = work.recorded.instruments() or b""
         sha256 = hashlib.sha256(dump).hexdigest()
         return parse_instruments(

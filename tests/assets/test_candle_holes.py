@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import cache
+from datetime import timedelta
 
 import dagster as dg
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from optrade.formats.kite_frames import decode_frames
-from optrade.simulation.kite_packets import frame
 from optrade.tables import TABLES
-from optrade_dagster.definitions import build_defs
 from optrade_dagster.home import open_lake
-from optrade_dagster.jobs import HEAL_MINUTES
-from resources.kite.broker import CANDLE
-from resources.kite.errors import RequestRefused, TokenExpired
 from resources.lake_files import read_raw
+from tests.assets.candle_broker import Broker, heal
 from tests.assets.spooled_market import (
     DATA_SNAPSHOTS,
     DAY,
     NIFTY,
     OPEN,
     OPTIONS,
-    QUIET,
     Market,
-    packets_at,
     segment,
 )
 
@@ -38,62 +29,6 @@ FIRST, AFTER, COUNT = 2, 9, 10
 """The cut: minutes 2 to 8 of 10."""
 CHAIN, INDEX = "snapshots.chain_minute", "snapshots.index_minute"
 REFUSED = min(OPTIONS)
-
-
-@cache
-def said(second: int) -> dict[int, tuple[float, int | None]]:
-    """Price and open interest of each instrument as the market says them that second."""
-    ticks = decode_frames([(0, frame(packets_at(second)))]).ticks
-    rows = ticks.select("instrument_token", "last_price", "oi_units").iter_rows()
-    return {token: (price, oi) for token, price, oi in rows}
-
-
-def true_bars(token: int, minute: int) -> tuple[float, float, float, float, int, int]:
-    """Open, high, low, close, volume and open interest of a minute."""
-    found = [said(second)[token] for second in range(60 * minute, 60 * minute + 60)]
-    prices, oi = [price for price, _ in found], found[-1][1]
-    return prices[0], max(prices), min(prices), prices[-1], 0 if oi is None else 65 * 60, oi or 0
-
-
-@dataclass
-class Broker:
-    """Knows the true bars; refuses a token, or all from some request on."""
-
-    refuses: int | None = None
-    expires_after: int | None = None
-    logged_in: bool = True
-    asked: list[int] = field(default_factory=list)
-
-    def enter(self) -> Broker:
-        if not self.logged_in:
-            raise TokenExpired("Nobody is logged in to Kite.")
-        return self
-
-    def now(self) -> datetime:
-        return OPEN + timedelta(hours=7)
-
-    def day_candles(self, token: int, start: datetime, end: datetime) -> tuple[pl.DataFrame, bytes]:
-        if self.expires_after is not None and len(self.asked) >= self.expires_after:
-            raise TokenExpired("candles: Kite answered 403 TokenException.")
-        self.asked.append(token)
-        if token == self.refuses:
-            raise RequestRefused("candles: Kite answered 400 InputException, 'invalid token'.")
-        count = int((end - start) / MINUTE) + 1
-        first = int((start - OPEN) / MINUTE)
-        rows = [(start + n * MINUTE, *true_bars(token, first + n)) for n in range(count)]
-        return pl.DataFrame(rows, dict(CANDLE), orient="row"), json.dumps(
-            rows, default=str
-        ).encode()
-
-
-def heal(market: Market, broker: Broker) -> dg.ExecuteInProcessResult:
-    job = build_defs(market.settings, {"broker": broker}).resolve_job_def(HEAL_MINUTES)
-    return job.execute_in_process(
-        instance=market.instance,
-        partition_key=DAY.isoformat(),
-        run_config=QUIET,
-        raise_on_error=False,
-    )
 
 
 @pytest.fixture(autouse=True)
