@@ -43,7 +43,6 @@ class Attempt:
     """A try at healing: the incidents, what is tried, with what, and in which run."""
 
     incidents: tuple[str, ...]
-    number: int
     action: str
     tried_with: str
     run_id: str
@@ -58,7 +57,6 @@ class Attempt:
             return None
         return cls(
             tuple(run.tags[HEALS_TAG].split(",")),
-            int(run.tags[ATTEMPT_TAG]),
             run.tags[ACTION_TAG],
             run.tags[TRIED_TAG],
             run.run_id,
@@ -162,8 +160,8 @@ def record(
     known, tried = lake.read(INCIDENTS, days), lake.read(RECOVERIES, days)
     followed = follow(known, judged, tried, now)
     if attempt is not None:
-        attempted = _attempted(attempt, followed, judged, now)
-        tried = pl.concat([tried.join(attempted, on=RECOVERIES.key, how="anti"), attempted])
+        before = tried.filter(pl.col("run_id") != attempt.run_id)
+        tried = pl.concat([before, _attempted(attempt, before, followed, judged, now)])
         followed = follow(known, judged, tried, now)
     slices = [
         Slice(CHECK_RESULTS, (day,), rows, parts=(batch,))
@@ -179,18 +177,27 @@ def record(
 
 
 def _attempted(
-    attempt: Attempt, followed: pl.DataFrame, judged: pl.DataFrame, now: datetime
+    attempt: Attempt,
+    before: pl.DataFrame,
+    followed: pl.DataFrame,
+    judged: pl.DataFrame,
+    now: datetime,
 ) -> pl.DataFrame:
-    """The rows of `quality.recoveries` that an attempt leaves."""
+    """The rows of `quality.recoveries` that an attempt leaves, given those `before` it.
+
+    One run may try incidents that were tried unequally often: each counts its own.
+    """
+    tries = before.group_by("incident_id").agg(tries=pl.len())
     key = ["trade_date", "table_name", "subject"]
     meant = followed.filter(pl.col("incident_id").is_in(attempt.incidents)).join(
         judged.select(*key, "found", told="evidence"), on=key, how="left"
     )
+    meant = meant.join(tries, on="incident_id", how="left")
     healed = pl.when(pl.col("status") == "closed").then(pl.lit("healed"))
     broke = pl.lit(attempt.broke_down, pl.String())
     return RECOVERIES.conform(
         meant.with_columns(
-            attempt=pl.lit(attempt.number),
+            attempt=pl.col("tries").fill_null(0) + 1,
             action=pl.lit(attempt.action),
             tried_with=pl.lit(attempt.tried_with),
             run_id=pl.lit(attempt.run_id),

@@ -76,10 +76,10 @@ def incidents_healed(
             last = _last_run(context.instance, one)
             if last is not None and last.dagster_run.status in _UNFINISHED:
                 continue
-            if last is not None and _attempt_of(last) == one.attempt:
+            if last is not None and last.dagster_run.run_id not in set(recoveries["run_id"]):
                 _note_breakdown(lake, last)
                 continue
-            requests.append(_request(settings, one))
+            requests.append(_request(settings, one, last))
         reason = None if requests else "no attempt is due"
         return dg.SensorResult(run_requests=requests, skip_reason=reason)
 
@@ -101,10 +101,6 @@ def _last_run(instance: dg.DagsterInstance, one: Due) -> dg.RunRecord | None:
     return found[0] if found else None
 
 
-def _attempt_of(run: dg.RunRecord) -> int:
-    return int(run.dagster_run.tags[ATTEMPT_TAG])
-
-
 def _note_breakdown(lake: LakeResource, run: dg.RunRecord) -> None:
     """Record the attempt of a run that ended without recording it itself."""
     attempt = Attempt.of_run(run.dagster_run)
@@ -121,7 +117,7 @@ def _note_breakdown(lake: LakeResource, run: dg.RunRecord) -> None:
     )
 
 
-def _request(settings: Settings, one: Due) -> dg.RunRequest:
+def _request(settings: Settings, one: Due, last: dg.RunRecord | None) -> dg.RunRequest:
     day = one.day.isoformat()
     tried = {"recompute": "the tables it is made of", "replay": "its segments", "candles": "broker"}
     config: dict[str, object] = {}
@@ -134,7 +130,7 @@ def _request(settings: Settings, one: Due) -> dg.RunRequest:
     lane = MINUTE_LANE if one.lane == "minute" else CLOSE_LANE
     return dg.RunRequest(
         job_name=HEAL_MINUTES if one.action == "candles" else lane,
-        run_key=f"{one.name} {one.attempt} {one.incidents[0]}",
+        run_key=f"{one.name} after {last.dagster_run.run_id if last else 'none'}",
         partition_key=day,
         run_config=config,
         tags={

@@ -16,7 +16,6 @@ from resources.lake_files import read_raw
 from tests.assets.candle_broker import Broker, heal
 from tests.assets.spooled_market import (
     DATA_SNAPSHOTS,
-    DAY,
     NIFTY,
     OPEN,
     OPTIONS,

@@ -65,7 +65,6 @@ def carry_out(
         partition_key=request.partition_key,
         run_config=QUIET | (request.run_config or {}),
         tags=request.tags,
-        raise_on_error=False,
     )
 
 
