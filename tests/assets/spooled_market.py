@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,7 @@ class Market:
 
     home: Path
     instance: dg.DagsterInstance
-    names: list[str] = field(default_factory=list)
+    day: date = DAY
 
     @property
     def settings(self) -> Settings:
@@ -143,7 +143,7 @@ class Market:
 
     @property
     def folder(self) -> Path:
-        return self.settings.spool_root / DAY.isoformat()
+        return self.settings.spool_root / self.day.isoformat()
 
     def begin(self) -> None:
         self.folder.mkdir(parents=True)
@@ -159,14 +159,14 @@ class Market:
         config = {"ops": {"minutes": {"config": {"again": again}}}}
         return job.execute_in_process(
             instance=self.instance,
-            partition_key=DAY.isoformat(),
+            partition_key=self.day.isoformat(),
             run_config=QUIET | config,
             raise_on_error=False,
         )
 
     def read(self, table: str) -> pl.DataFrame:
         with open_lake(self.settings, read_only=True) as lake:
-            return lake.read(TABLES[table], [DAY])
+            return lake.read(TABLES[table], [self.day])
 
     def everything(self) -> dict[str, pl.DataFrame]:
         return {
