@@ -17,26 +17,31 @@ import polars as pl
 from assets.building import CONTRACT, KITE_SESSION, Graph, asset_spec_arguments
 from assets.checks import judge, rules_by_kind
 from assets.partitions import dates_of
+from assets.quality import Attempt, news, record
 from assets.snapshots import session_closes
 from optrade.calendar import TradingCalendar
 from optrade.chain.candles import candles_in_holes, healed, hole_minutes
 from optrade.quality import Inputs
+from optrade.quality.incidents import JUDGED
 from optrade.tables import Table
 from optrade.tables.candles import CANDLES
-from optrade.tables.raw_live import TICKS
+from optrade.tables.quality import CHECK_RESULTS
+from optrade.tables.raw_live import TICK_SEGMENTS, TICKS
 from optrade.tables.snapshots import CHAIN_MINUTE, INDEX_MINUTE
-from resources.journal import tick_gaps
 from resources.kite.candles import Answer, CandleBroker, ask_candles
 from resources.kite.errors import BrokerError
+from resources.lake import CommitResult
 from resources.lake_files import keep_raw
 from resources.lake_io import DATE_BY_DATE, Committed, LakeResource, ReadLake
 from resources.lake_slices import Slice, SliceResult
 from resources.recordings import RecordedDay, Recordings
+from resources.tick_holes import HELD, day_gaps
 
 CODE_VERSION = "1"
 COMMITTED_TOGETHER = 200
 """Instruments whose candles are committed together: a minute's asking, lost at most by a kill."""
 _MINUTE = timedelta(minutes=1)
+_SHOWN = 5
 Minutes = set[tuple[int, datetime]]
 
 
@@ -68,8 +73,9 @@ class DayHoles:
 
     @cached_property
     def gaps(self) -> pl.DataFrame:
-        """The journal's gaps."""
-        return tick_gaps(self.recorded.journal(), self.day, self.source)
+        """The journal's gaps, and segments that were lost."""
+        held = self.lake.read(TICK_SEGMENTS, [self.day], columns=HELD)
+        return day_gaps(self.recorded, held, self.source)
 
     @cached_property
     def candles(self) -> pl.DataFrame:
@@ -155,13 +161,15 @@ class Healing:
     """What asking for candles brought.
 
     `asked` instruments, `filled` new candles, minutes `unanswered` (nothing traded, or the broker
-    has forgotten), `refused` reasons by token; `stopped` is what ended the asking early.
+    has forgotten), `refused` reasons by token, those of `odd` because the answer
+    contradicts itself; `stopped` is what ended the asking early.
     """
 
     asked: int = 0
     filled: int = 0
     unanswered: int = 0
     refused: dict[int, str] = field(default_factory=dict)
+    odd: list[str] = field(default_factory=list)
     stopped: BrokerError | None = None
     result: SliceResult | None = None
 
@@ -197,11 +205,13 @@ def heal_hole(
     for answer in answers:
         healing.asked += 1
         frame = _rows(day, answer)
-        refusal = str(answer.error) if answer.error else _broken(frame, day.day, answer.request)
+        odd = _broken(frame, day.day, answer.request)
+        refusal = str(answer.error) if answer.error else odd
         if answer.ends:
             healing.stopped = answer.error
         elif refusal:
             healing.refused[answer.token] = refusal
+            healing.odd += [odd] if odd else []
         else:
             rows.append(frame)
             healing.filled += frame.height
@@ -258,6 +268,22 @@ def _stored(
     return commit.slices[name][day]
 
 
+def _judge(lake: LakeResource, day: date, done: Healing, run: dg.DagsterRun) -> CommitResult:
+    """Record whether the broker's answers were well: one that contradicts itself is not stored."""
+    judged = dict.fromkeys(JUDGED) | {
+        "trade_date": day,
+        "table_name": CANDLES.full_name,
+        "subject": "answers",
+        "well": not done.odd,
+        "severity": "ERROR",
+        "cause": "candles_odd",
+        "evidence": "; ".join(done.odd[:_SHOWN]),
+        "found": float(len(done.odd)),
+    }
+    more = pl.DataFrame([judged], schema=JUDGED)
+    return record(lake, CHECK_RESULTS.empty(), [], run.run_id, Attempt.of_run(run), more)
+
+
 def build_candles(graph: Graph) -> dg.AssetsDefinition:
     """The asset `raw/candles`: what the broker knows of a day's holes."""
 
@@ -283,6 +309,9 @@ def build_candles(graph: Graph) -> dg.AssetsDefinition:
             done = heal_hole(holes, lake, broker.enter, broker.now, run_id=context.run.run_id)
         except BrokerError as error:
             raise dg.Failure(description=f"{date_}: nothing was changed. {error}") from error
+        if done.asked:
+            for event in news(lake, _judge(lake, date_, done, context.run)):
+                context.log_event(event)
         for text in done.refused.values():
             context.log.warning(text)
         context.log.info("%s: %s", date_, done.notes())

@@ -11,7 +11,6 @@ from typing import Any
 import polars as pl
 
 from assets.checks import judge, kinds_of, rules_by_kind, worst
-from assets.minutes import MINUTE_TABLES
 from assets.quality import results_of
 from optrade.quality import Inputs, Rule
 from optrade.tables import TABLES, Table
@@ -23,13 +22,13 @@ _SEGMENTS = 15
 """Segments whose ticks are judged at once; a day of them does not fit into memory."""
 
 
-def judge_day(lake: LakeResource, day: date, run_id: str) -> pl.DataFrame:
-    """Rows of `quality.check_results` for every rule of every table that has rows of the day.
+def judge_day(lake: LakeResource, tables: Sequence[Table], day: date, run_id: str) -> pl.DataFrame:
+    """Rows of `quality.check_results` for every rule of those `tables` that have rows of the day.
 
     Ticks are judged some segments at a time, and the worst verdict of each rule counts.
     """
     rows: list[dict[str, Any]] = []
-    for table in MINUTE_TABLES:
+    for table in tables:
         grouped = rules_by_kind(table)
         for kind in kinds_of(table):
             rules = grouped[kind.name]

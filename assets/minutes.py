@@ -27,11 +27,13 @@ from assets.building import (
     report_refusals,
 )
 from assets.checks import CheckEvent, Verdict, check_spec, judge, kinds_of, rules_by_kind, summary
+from assets.minute_day import judge_day
 from assets.minute_work import Batch, DayWork, Frames, Maths
 from assets.partitions import dates_of
-from assets.quality import record_now, results_of
+from assets.quality import Attempt, record_now, results_of
 from optrade.quality import Inputs
 from optrade.quality.causes import cause_of
+from optrade.quality.incidents import ACCEPTED
 from optrade.tables import Table
 from optrade.tables.analytics import (
     CHAIN_METRICS_MINUTE,
@@ -311,6 +313,11 @@ def _verdicts(context: dg.AssetExecutionContext, done: Done) -> Iterator[CheckEv
             refused = done.refused_of(table) if kind.name == CONTRACT else {}
             judged += results_of(table, kind.name, verdicts, refused, run_id, done.scope(table))
             yield from summary(_key(table), kind, verdicts, refused, ranged=False)
+    if Attempt.of_run(context.run):  # Whether it healed is for the whole day to say.
+        whole = judge_day(context.resources.lake, done.chosen, done.day, run_id)
+        known = pl.col("table_name").is_in(list(done.refused)) & (pl.col("rule") == ACCEPTED)
+        judged = [row for row in judged if row["rule"] == ACCEPTED and not row["passed"]]
+        judged += whole.filter(~known).to_dicts()
     record_now(context, judged, ends_later=False)
     if done.refused:
         raise dg.Failure(description="\n".join(r.text for r in done.refused.values()))

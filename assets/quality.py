@@ -22,7 +22,7 @@ from assets import labels
 from assets.building import Graph, Refusal, asset_spec_arguments
 from assets.partitions import dates_of
 from optrade.quality.causes import cause_of
-from optrade.quality.incidents import follow, of_checks, of_gaps
+from optrade.quality.incidents import ACCEPTED, follow, of_checks, of_gaps
 from optrade.quality.rules import Rule
 from optrade.tables import Table
 from optrade.tables.quality import CHECK_RESULTS, INCIDENTS, RECORD, RECOVERIES, TICK_GAPS
@@ -31,8 +31,6 @@ from resources.lake_io import DATE_BY_DATE, Committed, LakeResource, version_tag
 from resources.lake_slices import SliceResult
 
 CODE_VERSION = "1"
-ACCEPTED = "accepted"
-"""What stands for a rule where rows were refused or stored."""
 _BATCH_CHARS = 12
 STEP = "record"
 LAST = {"dagster/priority": "-100"}
@@ -46,7 +44,6 @@ class Attempt:
     """A try at healing: the incidents, what is tried, with what, and in which run."""
 
     incidents: tuple[str, ...]
-    number: int
     action: str
     tried_with: str
     run_id: str
@@ -61,7 +58,6 @@ class Attempt:
             return None
         return cls(
             tuple(run.tags[HEALS_TAG].split(",")),
-            int(run.tags[ATTEMPT_TAG]),
             run.tags[ACTION_TAG],
             run.tags[TRIED_TAG],
             run.run_id,
@@ -169,15 +165,16 @@ def _record(
 ) -> CommitResult:
     now, batch = datetime.now(UTC), uuid4().hex[:_BATCH_CHARS]
     results = results.with_columns(batch=pl.lit(batch))
-    gaps = of_gaps(lake.read(TICK_GAPS, sorted(dates)), now)
+    own = sorted(dates)
+    gaps = of_gaps(lake.read(TICK_GAPS, own), lake.read(INCIDENTS, own), now)
     others = [] if more is None else [more]
     judged = pl.concat([of_checks(results), gaps, *others])
     days = sorted({*dates, *judged["trade_date"]})
     known, tried = lake.lake.read(INCIDENTS, days), lake.lake.read(RECOVERIES, days)
     followed = follow(known, judged, tried, now)
     if attempt is not None:
-        attempted = _attempted(attempt, followed, judged, now)
-        tried = pl.concat([tried.join(attempted, on=RECOVERIES.key, how="anti"), attempted])
+        before = tried.filter(pl.col("run_id") != attempt.run_id)
+        tried = pl.concat([before, _attempted(attempt, before, followed, judged, now)])
         followed = follow(known, judged, tried, now)
     slices = [
         Slice(CHECK_RESULTS, (day,), rows, parts=(batch,))
@@ -193,18 +190,27 @@ def _record(
 
 
 def _attempted(
-    attempt: Attempt, followed: pl.DataFrame, judged: pl.DataFrame, now: datetime
+    attempt: Attempt,
+    before: pl.DataFrame,
+    followed: pl.DataFrame,
+    judged: pl.DataFrame,
+    now: datetime,
 ) -> pl.DataFrame:
-    """The rows of `quality.recoveries` that an attempt leaves."""
+    """The rows of `quality.recoveries` that an attempt leaves, given those `before` it.
+
+    One run may try incidents that were tried unequally often: each counts its own.
+    """
+    tries = before.group_by("incident_id").agg(tries=pl.len())
     key = ["trade_date", "table_name", "subject"]
     meant = followed.filter(pl.col("incident_id").is_in(attempt.incidents)).join(
         judged.select(*key, "found", told="evidence"), on=key, how="left"
     )
+    meant = meant.join(tries, on="incident_id", how="left")
     healed = pl.when(pl.col("status") == "closed").then(pl.lit("healed"))
     broke = pl.lit(attempt.broke_down, pl.String())
     return RECOVERIES.conform(
         meant.with_columns(
-            attempt=pl.lit(attempt.number),
+            attempt=pl.col("tries").fill_null(0) + 1,
             action=pl.lit(attempt.action),
             tried_with=pl.lit(attempt.tried_with),
             run_id=pl.lit(attempt.run_id),

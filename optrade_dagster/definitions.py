@@ -38,6 +38,7 @@ from optrade_dagster.freshness_watch import session_on_time, session_watched
 from optrade_dagster.heal import MarketBroker
 from optrade_dagster.heal_sensor import incidents_healed
 from optrade_dagster.jobs import close_lane, day_closed, heal_minutes, logs_packed, minute_lane
+from optrade_dagster.lake_watch import lake_intact
 from optrade_dagster.minute_sensor import minute_day_ended, tick_segments_sealed
 from optrade_dagster.notice_sensor import incidents_told
 from optrade_dagster.partitions_watch import no_partition_left_failed, partitions_watched
@@ -170,6 +171,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             *(build_checks(graph, table) for table in tables),
             no_partition_left_failed(graph),
             session_on_time(settings),
+            lake_intact(settings),
         ],
         jobs=[job, minutes, candles, day_closed, packed, archiving, watched],
         schedules=[

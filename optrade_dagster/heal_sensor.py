@@ -5,7 +5,7 @@ not belong here: which are due (`optrade.quality.healing`), what a run does, jud
 helped: the record at the run's end does that, by the tags that name its incidents.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -72,13 +72,14 @@ def incidents_healed(
         requests: dict[str, dg.RunRequest] = {}
         noted: list[dg.AssetMaterialization] = []
         incidents, recoveries = _standing(lake, clock())
+        recorded = set(recoveries["run_id"])
         for one in due(incidents, recoveries, clock()):
             if one.action == "candles" and clock() < session_hours(graph.calendar, one.day)[1]:
                 continue
             runs = context.instance.get_runs(dg.RunsFilter(tags={HEAL_TAG: one.name}))
             if one.name in requests or any(run.status in _UNFINISHED for run in runs):
                 continue
-            if broken := [run for run in runs if _unrecorded(run, one)]:
+            if broken := [run for run in runs if _unrecorded(run, one, recorded)]:
                 noted += news(lake, _note_breakdown(lake, broken[0]))
                 continue
             requests[one.name] = _request(settings, one)
@@ -107,10 +108,10 @@ def _attempt_of(run: dg.DagsterRun) -> Attempt:
     return attempt
 
 
-def _unrecorded(run: dg.DagsterRun, one: Due) -> bool:
-    """Whether a run that is over was the very attempt that is due: it did not record itself."""
-    attempt = _attempt_of(run)
-    return attempt.number == one.attempt and not set(attempt.incidents).isdisjoint(one.incidents)
+def _unrecorded(run: dg.DagsterRun, one: Due, recorded: Collection[str]) -> bool:
+    """Whether a run that is over tried what is due and did not record itself."""
+    tried = set(_attempt_of(run).incidents)
+    return run.run_id not in recorded and not tried.isdisjoint(one.incidents)
 
 
 def _note_breakdown(lake: LakeResource, run: dg.DagsterRun) -> CommitResult:

@@ -25,10 +25,11 @@ from resources.settings import Settings
 CLOSE_LANE, MINUTE_LANE, DAY_CLOSED = "close_lane", "minute_lane", "minute_day_closed"
 LOGS_PACKED, HEAL_MINUTES = "logs_packed", "heal_minutes"
 FAILED_PARTITIONS = dg.AssetCheckKey(dg.AssetKey(INCIDENTS.asset_path), "no_partition_left_failed")
-"""The check that looks at all dates once a day (see `partitions_watch`)."""
+LAKE_INTACT = dg.AssetCheckKey(dg.AssetKey(INCIDENTS.asset_path), "lake_intact")
+"""The checks that look at all dates once a day (see `partitions_watch`, `lake_watch`)."""
 ON_TIME = dg.AssetCheckKey(dg.AssetKey(INCIDENTS.asset_path), "session_on_time")
 """The check that looks at the session that is going on (see `freshness_watch`)."""
-WATCHES = (FAILED_PARTITIONS, ON_TIME)
+WATCHES = (FAILED_PARTITIONS, LAKE_INTACT, ON_TIME)
 """Checks that look at more than a run's dates and are no part of a lane."""
 AssetJob = UnresolvedAssetJobDefinition
 
@@ -108,7 +109,7 @@ def compact_day(context: dg.OpExecutionContext, config: DayConfig) -> None:
                 done.files_before,
                 done.files_after,
             )
-    results = judge_day(lake, day, context.run_id)
+    results = judge_day(lake, MINUTE_TABLES, day, context.run_id)
     with bound(partition=config.day):
         for event in news(lake, record(lake, results, [day], context.run_id)):
             context.log_event(event)

@@ -19,10 +19,10 @@ from optrade.tables.quality import TICK_GAPS
 from optrade.tables.raw_live import TICK_SEGMENTS
 from optrade_dagster.jobs import DAY_CLOSED, MINUTE_LANE
 from optrade_dagster.lane_runs import DAY_TAG, breakdowns, unfinished
-from resources.journal import tick_gaps
 from resources.lake import Lake
 from resources.logs import trace_tags
 from resources.recordings import RecordedDay, Recordings
+from resources.tick_holes import HELD, day_gaps
 
 LOOK_SECONDS = 40.0
 """How long one evaluation waits; Dagster ends it after 60 seconds."""
@@ -141,9 +141,10 @@ def _unheld(lake: Lake, recorded: RecordedDay) -> set[str]:
 
 
 def _holes_untold(lake: Lake, recorded: RecordedDay) -> bool:
-    """Whether the journal says other than the lake; what candles make good is not its business."""
+    """Whether journal and disk say other than the lake; what candles fill is not its business."""
     held = lake.read(TICK_GAPS, [recorded.day])
-    told = TICK_GAPS.conform(tick_gaps(recorded.journal(), recorded.day, ""))
+    segments = lake.read(TICK_SEGMENTS, [recorded.day], columns=HELD)
+    told = TICK_GAPS.conform(day_gaps(recorded, segments, ""))
     return not held.drop(_NOT_TOLD).equals(told.drop(_NOT_TOLD))
 
 

@@ -14,14 +14,13 @@ from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from assets.building import Graph
 from assets.quality import record
-from optrade.quality.incidents import JUDGED
+from optrade.quality.incidents import JUDGED, PARTITION
 from optrade.tables import IST, TABLES, Table
 from optrade.tables.quality import CHECK_RESULTS, INCIDENTS, RECORD
-from optrade_dagster.jobs import FAILED_PARTITIONS
+from optrade_dagster.jobs import FAILED_PARTITIONS, LAKE_INTACT
 from resources.lake_io import LakeResource
 from resources.logs import trace_tags
 
-SUBJECT = "partition"
 _SHOWN = 10
 _REMEDY = "Run `optrade backfill` for the date (`optrade replay` for minutes), then look again."
 WATCHED = tuple(table for table in TABLES.values() if table not in RECORD)
@@ -46,7 +45,7 @@ def failed_partitions(
 def judged(failed: Mapping[str, Sequence[str]], incidents: pl.DataFrame) -> pl.DataFrame:
     """Failed partitions, and those of standing incidents that are no longer: frame[JUDGED]."""
     now_failed = {(day, name) for name, days in failed.items() for day in days}
-    stood = incidents.filter(pl.col("subject") == SUBJECT, pl.col("status") != "closed")
+    stood = incidents.filter(pl.col("subject") == PARTITION, pl.col("status") != "closed")
     known = {(str(day), name) for day, name in stood.select("trade_date", "table_name").iter_rows()}
     rows = [_row(day, name, well=False) for day, name in sorted(now_failed)]
     rows += [_row(day, name, well=True) for day, name in sorted(known - now_failed)]
@@ -57,7 +56,7 @@ def _row(day: str, name: str, *, well: bool) -> dict[str, Any]:
     return dict.fromkeys(JUDGED) | {
         "trade_date": date.fromisoformat(day),
         "table_name": name,
-        "subject": SUBJECT,
+        "subject": PARTITION,
         "well": well,
         "severity": "ERROR",
         "cause": "run_failed",
@@ -81,7 +80,7 @@ def no_partition_left_failed(graph: Graph) -> dg.AssetChecksDefinition:
         failed = failed_partitions(context.instance, graph)
         stood = lake.lake.sql(
             f"SELECT * FROM {INCIDENTS.full_name} WHERE subject = ? AND status <> 'closed'",
-            [SUBJECT],
+            [PARTITION],
         )
         record(lake, CHECK_RESULTS.empty(), [], context.run.run_id, more=judged(failed, stood))
         sample = [f"{name} {day}" for name, days in failed.items() for day in days][:_SHOWN]
@@ -99,11 +98,12 @@ def no_partition_left_failed(graph: Graph) -> dg.AssetChecksDefinition:
 
 
 def partitions_watched(graph: Graph) -> tuple[Any, dg.ScheduleDefinition]:
-    """The job of the check, and its daily schedule."""
+    """The job of the daily checks, this one and `lake_intact`, and its schedule."""
     job = dg.define_asset_job(
         "partitions_watched",
-        selection=dg.AssetSelection.checks(FAILED_PARTITIONS),
-        description="Looks for partitions that a run left failed; each is an incident.",
+        selection=dg.AssetSelection.checks(FAILED_PARTITIONS, LAKE_INTACT),
+        description="Looks for partitions that a run left failed and for damaged files; each is "
+        "an incident.",
         executor_def=dg.in_process_executor,
         tags={"optrade/market": graph.market},
     )
@@ -113,7 +113,8 @@ def partitions_watched(graph: Graph) -> tuple[Any, dg.ScheduleDefinition]:
         job=job,
         cron_schedule="45 6 * * *",
         execution_timezone=IST,
-        description="Looks for failed partitions at 06:45 IST, after the dawn run.",
+        description="Looks for failed partitions and damaged files at 06:45 IST, after the dawn "
+        "run.",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
     def daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:

@@ -23,7 +23,8 @@ from optrade_dagster.replay import run_lane
 from resources.kept_archive import lay_out_kept_files
 from resources.lake_files import LakeLocation
 from resources.recordings import RecordedDay
-from resources.recovery import RECOVERY, Found, recover
+from resources.recovery import RECOVERY, recover
+from resources.recovery_findings import Found
 from resources.settings import Settings, load_settings
 
 _MINUTES = frozenset(table.full_name for table in MINUTE_TABLES)

@@ -28,6 +28,7 @@ TORN_LINE: Final = "torn_line"
 Entry = dict[str, Any]
 _SHOWN = 200
 _EARLY = ("killed", "stopped")
+SEALED_EVENTS: Final = ("segment_sealed", "segment_recovered")
 
 
 class JournalError(ValueError):
@@ -155,7 +156,7 @@ def _sessions(entries: Sequence[Mapping[str, Any]]) -> list[_Session]:
         if event == "session_started":
             opens, closes = _maybe(entry["opens"]), _maybe(entry["closes"])
             found[name] = _Session(name, at, opens, closes)
-        elif event in ("segment_sealed", "segment_recovered"):
+        elif event in SEALED_EVENTS:
             wrote = entry["segment"].split("-", 1)[1]
             if wrote in found:
                 found[wrote].hear(entry)

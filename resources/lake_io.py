@@ -123,7 +123,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if self._lake is None:
             self._lake = self._stack.enter_context(
                 Lake.open(
-                    LakeLocation(Path(self.root), self.market),
+                    self.location,
                     connect=self.duckdb.get_connection,
                     style=ParquetFormat(self.compression_level, self.row_group_rows),
                     lock_timeout_seconds=self.lock_timeout_seconds,
@@ -131,9 +131,14 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
         return self._lake
 
+    @property
+    def location(self) -> LakeLocation:
+        """Where its files are; asking opens nothing."""
+        return LakeLocation(Path(self.root), self.market)
+
     def exists(self) -> bool:
         """Whether there is a lake; asking makes none."""
-        return LakeLocation(Path(self.root), self.market).exists()
+        return self.location.exists()
 
     @property
     def memory(self) -> MemoryWatch:

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from itertools import product
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import duckdb
 
@@ -41,6 +39,7 @@ from resources.lake_catalog import (
 from resources.lake_files import LakeLocation, write_durably
 from resources.lake_slices import LakeError, day_of
 from resources.lake_upkeep import WrongMarket
+from resources.recovery_findings import Finding, Found, State
 from resources.restore import verify_lake
 from resources.spool_segments import (
     ARCHIVED,
@@ -50,8 +49,9 @@ from resources.spool_segments import (
     segment_bytes,
 )
 
-State = Literal["mended", "again", "lost"]
 RECOVERY: Final = "recovery"
+Reads = Callable[[str], bool]
+"""Whether the bytes of a file (its path in the home) are read, or its size alone is looked at."""
 _MAGIC = b"PAR1"
 _ZST: Final = ".zst"
 
@@ -59,35 +59,6 @@ _ZST: Final = ".zst"
 def _as_sealed(path: str) -> str:
     """The path a segment was sealed under, also of one that is archived since."""
     return path.removesuffix(_ZST) if path.endswith(ARCHIVED) else path
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One damaged thing: its path in the home, what was found, what became of it.
-
-    `mended`: as it was, or would be in a dry run; `again`: its rows are to be made anew, which
-    `Found.again` lists; `lost`: nothing here can bring it back.
-    """
-
-    path: str
-    found: str
-    done: str
-    state: State
-
-
-@dataclass
-class Found:
-    """What a recovery found. `again` are dates to be made anew, by table."""
-
-    findings: list[Finding] = field(default_factory=list)
-    again: defaultdict[str, set[date]] = field(default_factory=lambda: defaultdict(set))
-    checked: int = 0
-    aside: Path | None = None
-
-    @property
-    def lost(self) -> list[Finding]:
-        """What stays lost."""
-        return [finding for finding in self.findings if finding.state == "lost"]
 
 
 def recover(
@@ -126,13 +97,37 @@ def recover(
     return work.found
 
 
+def look(
+    home: Path, store: BackupStore | None, location: LakeLocation, reads: Reads
+) -> list[Finding]:
+    """What of a home that works is damaged now: catalog, live data files, kept files, segments.
+
+    Nothing is changed and no lock is held. Sizes are looked at always, bytes of the files that
+    `reads` picks. With a damaged catalog nothing but that is told: it says what the rest should
+    be. Raises as `recover`.
+    """
+    work = _Recovery(home, store, location, dry_run=True, reads=reads)
+    catalog = work.catalog()
+    if catalog is None or work.found.findings:
+        return work.found.findings
+    work.data_files(catalog, live_only=True)
+    work.kept(work.expected(), all_=False)
+    return work.found.findings
+
+
 class _Recovery:
     """One recovery under way."""
 
     def __init__(
-        self, home: Path, store: BackupStore | None, location: LakeLocation, dry_run: bool
+        self,
+        home: Path,
+        store: BackupStore | None,
+        location: LakeLocation,
+        dry_run: bool,
+        reads: Reads = lambda _: True,
     ) -> None:
         self.home, self.store, self.location, self.dry_run = home, store, location, dry_run
+        self._reads = reads
         self.found = Found()
         self._aside = home / RECOVERY / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
         self._names = store.names()[::-1] if store else []
@@ -218,11 +213,13 @@ class _Recovery:
             elif tree == "spool" and path.removesuffix(_ZST).endswith(".seg"):
                 self.found.again[TICK_SEGMENTS.full_name].add(date.fromisoformat(rest[0]))
 
-    def data_files(self, catalog: Path) -> None:
+    def data_files(self, catalog: Path, *, live_only: bool = False) -> None:
         """Every file of every snapshot; live ones that are lost are given up, to be made anew."""
         lost: list[CatalogFile] = []
         known = given_up(catalog)
         for file in catalog_files(catalog):
+            if live_only and file.ended_at is not None:
+                continue
             path = f"{DATA}/{file.path}"
             self.found.checked += 1
             wrong = self._wrong_bytes(path, size=file.bytes)
@@ -269,13 +266,13 @@ class _Recovery:
                 )
         return found
 
-    def kept(self, expected: dict[str, tuple[str, date]]) -> None:
-        """Raw files and the spool: those of the lake, of the last backup, and on disk."""
-        trees = {_as_sealed(path) for path in kept_files(self.home)}
+    def kept(self, expected: dict[str, tuple[str, date]], *, all_: bool = True) -> None:
+        """Raw files and the spool: those of the lake; with `all_` of the last backup, on disk."""
         saved = self._newest.files if self._newest else {}
         others = ("lake/data/", f"{DAGSTER}/")
-        beside = {_as_sealed(path) for path in saved if not path.startswith(others)}
-        for path in sorted((trees | beside | set(expected)) - {CATALOG_PATH}):
+        beside = [path for path in saved if not path.startswith(others)]
+        more = {_as_sealed(path) for path in (*kept_files(self.home), *beside)} if all_ else set()
+        for path in sorted((more | set(expected)) - {CATALOG_PATH}):
             self.found.checked += 1
             if path.endswith(".jsonl"):
                 self._journal(path, saved.get(path))
@@ -324,11 +321,13 @@ class _Recovery:
         here = kept_file(self.home / path) if path.endswith(".seg") else self.home / path
         if not here.is_file():
             return "it is not there"
-        if here.suffix == _ZST:
-            return self._wrong_archived(path, sha256)
         found = here.stat().st_size
         if size is not None and found != size:
             return f"it has {found:,} bytes, expected {size:,}"
+        if not self._reads(path):
+            return None
+        if here.suffix == _ZST:
+            return self._wrong_archived(path, sha256)
         promised = sha256 or promised_hash(path) or self._saved_hash(path)
         if promised and not (got := file_sha256(here)).startswith(promised):
             return f"its SHA-256 is {got[:16]}…, expected {promised[:16]}…"
@@ -353,7 +352,7 @@ class _Recovery:
         return next((m.files[path].sha256 for m in self._manifests() if path in m.files), "")
 
     def _wrong_frames(self, path: str) -> str | None:
-        if not path.endswith(".seg"):
+        if not path.endswith(".seg") or not self._reads(path):
             return None
         try:
             torn = read_segment(self.home / path).torn_bytes

@@ -147,8 +147,9 @@ CAUSES: Final = {
         ),
         Cause(
             "disk_refused",
-            "The disk did not take frames of the feed.",
-            "Free some space or mend the disk; `optrade heal` fills the hole from candles.",
+            "The disk did not take frames of the feed, or lost them before they were read.",
+            "Free some space or mend the disk; `optrade recover` puts a lost segment back, "
+            "`optrade heal` fills the hole from candles.",
             "candles",
             "storage",
         ),
@@ -225,6 +226,7 @@ OF_GAP: Final = {
     "silent_instrument": "instrument_silent",
     "token_expired": "token_expired",
     "spool_failed": "disk_refused",
+    "segment_lost": "disk_refused",
 }
 """The cause of a hole in the ticks, by what the collector's journal says of it."""
 

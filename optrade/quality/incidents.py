@@ -18,7 +18,7 @@ import polars as pl
 
 from optrade.quality.causes import CAUSES, OF_GAP, component_of
 from optrade.tables import TIMESTAMP
-from optrade.tables.quality import INCIDENTS
+from optrade.tables.quality import INCIDENTS, TICK_GAPS
 
 MOST_ATTEMPTS: Final = 3
 """So often something is tried without a person, then one is asked for."""
@@ -37,6 +37,10 @@ JUDGED: Final = {
     "since": TIMESTAMP,
 }
 """What was judged: `well` or not, and of what is not well the rest; `since` where it is known."""
+ACCEPTED: Final = "accepted"
+"""What stands for a rule where rows were refused or stored."""
+PARTITION: Final = "partition"
+"""The subject of a date that a run left failed."""
 _ID_CHARS = 12
 
 
@@ -45,7 +49,8 @@ def of_checks(results: pl.DataFrame) -> pl.DataFrame:
 
     `results`: rows of `quality.check_results`. What judges nothing is passed over: a rule without
     a verdict, and some minutes that pass, which do not speak for the rest of their day. Returns
-    frame[JUDGED].
+    frame[JUDGED]. A
+    date whose rows were accepted is also a partition that is not left failed.
     """
     rule = ["trade_date", "table_name", "rule"]
     some_pass = pl.col("passed") & pl.col("scope").is_not_null()
@@ -55,29 +60,41 @@ def of_checks(results: pl.DataFrame) -> pl.DataFrame:
         .unique(rule, keep="last", maintain_order=True)
     )
     told = pl.concat_str("detail", "sample", separator=": ", ignore_nulls=True)
-    return newest.select(
-        "trade_date",
-        "table_name",
-        subject="rule",
-        well="passed",
-        severity="severity",
-        cause="cause",
-        evidence=told,
-        instruments=pl.lit(None, pl.String()),
-        found="found",
-        since=pl.lit(None, TIMESTAMP),
-    ).select(pl.col(name).cast(dtype) for name, dtype in JUDGED.items())
+    made = newest.filter(rule=ACCEPTED, passed=True).with_columns(rule=pl.lit(PARTITION))
+    return (
+        pl.concat([newest, made])
+        .select(
+            "trade_date",
+            "table_name",
+            subject="rule",
+            well="passed",
+            severity="severity",
+            cause="cause",
+            evidence=told,
+            instruments=pl.lit(None, pl.String()),
+            found="found",
+            since=pl.lit(None, TIMESTAMP),
+        )
+        .select(pl.col(name).cast(dtype) for name, dtype in JUDGED.items())
+    )
 
 
-def of_gaps(gaps: pl.DataFrame, now: datetime) -> pl.DataFrame:
+def of_gaps(gaps: pl.DataFrame, known: pl.DataFrame, now: datetime) -> pl.DataFrame:
     """Judgements of a day's holes: one that is open, or lacks minutes, is not well.
 
-    `gaps`: rows of `quality.tick_gaps`. One that ended less than `SETTLED` ago is not judged yet:
-    the ticks after it are on their way. Returns frame[JUDGED]; `found` is the hole's length in
-    seconds.
+    `gaps`: rows of `quality.tick_gaps`; `known`: rows of `quality.incidents` of those dates. One
+    that ended less than `SETTLED` ago is not judged yet: the ticks after it are on their way. One
+    that is told no more, as of a segment that was put back, is well. Returns frame[JUDGED];
+    `found` is the hole's length in seconds.
     """
-    over = pl.lit(now - SETTLED).cast(TIMESTAMP)
-    gaps = gaps.filter(pl.col("ended_at").is_null() | (pl.col("ended_at") <= over))
+    told_now = pl.col("subject").is_in(gaps["gap"].implode())
+    of_holes = pl.col("table_name") == TICK_GAPS.full_name
+    over = known.filter(of_holes, pl.col("status") != "closed", ~told_now).select(
+        "trade_date", "table_name", "subject", "severity", "cause", "evidence", "instruments",
+        well=True, found=0.0, since="opened_at",
+    )  # fmt: skip
+    before = pl.lit(now - SETTLED).cast(TIMESTAMP)
+    gaps = gaps.filter(pl.col("ended_at").is_null() | (pl.col("ended_at") <= before))
     well = pl.col("ended_at").is_not_null() & (pl.col("unfilled_minutes") == 0)
     seconds = (pl.col("ended_at") - pl.col("started_at")).dt.total_milliseconds() / 1000
     until = pl.col("ended_at").dt.strftime("%H:%M:%S").fill_null("now")
@@ -94,9 +111,9 @@ def of_gaps(gaps: pl.DataFrame, now: datetime) -> pl.DataFrame:
             "; instrument-minutes filled {}, not filled {}", "filled_minutes", "unfilled_minutes"
         ).fill_null(""),
     )
-    return gaps.select(
+    judged = gaps.select(
         "trade_date",
-        table_name=pl.lit("quality.tick_gaps"),
+        table_name=pl.lit(TICK_GAPS.full_name),
         subject="gap",
         well=well.fill_null(value=False),
         severity=pl.lit("ERROR"),
@@ -105,7 +122,11 @@ def of_gaps(gaps: pl.DataFrame, now: datetime) -> pl.DataFrame:
         instruments="instrument_tokens",
         found=seconds,
         since="started_at",
-    ).select(pl.col(name).cast(dtype) for name, dtype in JUDGED.items())
+    )
+    return pl.concat(
+        frame.select(pl.col(name).cast(dtype) for name, dtype in JUDGED.items())
+        for frame in (judged, over)
+    )
 
 
 def follow(

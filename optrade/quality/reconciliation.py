@@ -76,7 +76,7 @@ RULES: tuple[Rule, ...] = (
         "WARN",
         "Of an expiry, nine figures in ten are within their tolerance of the exchange's, and "
         "every previous open interest and lot size is the same.",
-        remedies.LOOK,
+        remedies.MEANING,
         "unexplained",
     ),
 )

@@ -76,6 +76,24 @@ def _undecoded(inputs: Inputs, figure: str) -> pl.DataFrame:
     return counted(rows, pl.col(figure) > 0, words("{}: {}", "segment", figure))
 
 
+def _below_zero(inputs: Inputs) -> pl.DataFrame:
+    text = words("{}: last price {}", _PACKET, "last_price")
+    return counted(inputs.frame(TICKS), pl.col("last_price") < 0, text)
+
+
+def _twice(inputs: Inputs) -> pl.DataFrame:
+    """But for its place in the spool all of a packet is as in one before."""
+    rows = inputs.frame(TICKS)
+    same = rows.drop("segment", "sequence").is_duplicated()
+    return share(rows.with_columns(same=same), pl.col("same"), _PACKET)
+
+
+def _copied(inputs: Inputs) -> pl.DataFrame:
+    rows = inputs.frame(SEGMENTS).filter(pl.col("frames") > 0)
+    again = pl.col("source_sha256").is_duplicated()
+    return counted(rows, again, words("{}: {}", "segment", "source_sha256"))
+
+
 def _silent_indices(inputs: Inputs) -> pl.DataFrame:
     indices = inputs.frame(INDEX).filter(pl.col("kind") == "index")
     silent = (pl.col("ticks") == 0) & pl.col("filled_from").is_null()
@@ -145,6 +163,40 @@ RULES: tuple[Rule, ...] = (
         unit="segments with another count",
         measure=_lost,
         needs=(SEGMENTS,),
+    ),
+    Rule(
+        name="segments_differ",
+        table=SEGMENTS,
+        severity="WARN",
+        blocking=False,
+        description="No segment with packets has the bytes of another one.",
+        remedy=remedies.FEED,
+        threshold=0,
+        unit="segments that are there twice",
+        measure=_copied,
+    ),
+    Rule(
+        name="packets_differ",
+        table=TICKS,
+        severity="WARN",
+        blocking=False,
+        description="At most 0.1 % of packets are there twice, with the same figures, stamp and "
+        "arrival. Minutes are the same with them and without, but for their count of ticks.",
+        remedy=remedies.FEED,
+        threshold=0.001,
+        unit="share of packets, at most",
+        measure=_twice,
+    ),
+    Rule(
+        name="prices_not_negative",
+        table=TICKS,
+        severity="WARN",
+        blocking=False,
+        description="No last price is below zero: neither an index nor its contracts can be.",
+        remedy=remedies.FEED,
+        threshold=0,
+        unit="packets",
+        measure=_below_zero,
     ),
     Rule(
         name="stamps_near_arrival",

@@ -21,10 +21,12 @@ GAP_CAUSES = (
     "refused",
     "spool_failed",
     "stopped",
+    "segment_lost",
 )
 """Why nothing was recorded: the collector began late, was killed, lost a connection, was connected
 and heard nothing, an instrument stood still by exchange time while others moved, the access
-token died, the broker refused the connection, the disk refused a write, someone stopped it."""
+token died, the broker refused the connection, the disk refused a write, someone stopped it,
+a sealed segment is gone from the disk or cut off."""
 
 TICK_GAPS = Table(
     group="quality",

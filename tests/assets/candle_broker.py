@@ -7,7 +7,7 @@ Belongs here: a broker for tests that heal holes. Does not belong here: the mark
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -43,12 +43,16 @@ def true_bars(token: int, minute: int) -> tuple[float, float, float, float, int,
 
 @dataclass
 class Broker:
-    """Knows the true bars; refuses a token, or all from some request on.
+    """Knows the true bars; refuses a token, or all from some request on, or answers amiss.
 
-    It has no candles of tokens that it does not `know`; `meanwhile` happens at the first request.
+    It has no candles of tokens that it does not `know` and of what it `forgot`: tokens and minutes
+    from the open. The highest price of the token it `contradicts` is below the lowest. `meanwhile`
+    happens at the first request.
     """
 
     refuses: int | None = None
+    contradicts: int | None = None
+    forgot: Collection[tuple[int, int]] = ()
     expires_after: int | None = None
     logged_in: bool = True
     knows: Callable[[int], bool] = lambda _: True
@@ -63,6 +67,10 @@ class Broker:
     def now(self) -> datetime:
         return OPEN + timedelta(hours=7)
 
+    def _bars(self, token: int, minute: int) -> tuple[float, float, float, float, int, int]:
+        bars = true_bars(token, minute)
+        return (bars[0], bars[2] - 1, bars[1], *bars[3:]) if token == self.contradicts else bars
+
     def day_candles(self, token: int, start: datetime, end: datetime) -> tuple[pl.DataFrame, bytes]:
         if self.expires_after is not None and len(self.asked) >= self.expires_after:
             raise TokenExpired("candles: Kite answered 403 TokenException.")
@@ -73,15 +81,18 @@ class Broker:
             raise RequestRefused("candles: Kite answered 400 InputException, 'invalid token'.")
         count = int((end - start) / MINUTE) + 1
         first = int((start - OPEN) / MINUTE)
-        count = count if self.knows(token) else 0
-        rows = [(start + n * MINUTE, *true_bars(token, first + n)) for n in range(count)]
+        rows = [
+            (start + n * MINUTE, *self._bars(token, first + n))
+            for n in range(count)
+            if self.knows(token) and (token, first + n) not in self.forgot
+        ]
         told = {"status": "success", "data": {"candles": rows}}
         content = json.dumps(told, default=datetime.isoformat).encode()
         return pl.DataFrame(rows, dict(CANDLE), orient="row"), content
 
 
 def heal(market: Market, broker: Broker, **tags: str) -> dg.ExecuteInProcessResult:
-    """A run of the job that fills holes, with this broker."""
+    """A run of the job that fills holes, with this broker; `tags` are those of an attempt."""
     job = build_defs(market.settings, {"broker": broker}).resolve_job_def(HEAL_MINUTES)
     return job.execute_in_process(
         instance=market.instance,

@@ -7,10 +7,11 @@ belong here: what is expected of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -36,6 +37,8 @@ OPTIONS = {
 }
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 MINUTE_COUNT = 4
+Said = dict[int, dict[str, Any]]
+"""Figures by instrument token."""
 
 
 def subscription() -> Subscription:
@@ -60,14 +63,18 @@ def subscription() -> Subscription:
     return Subscription(frame_.select(*SCHEMA))
 
 
-def packets_at(second: int) -> list[bytes]:
-    """What the broker says `second` seconds after the open."""
+Change = Callable[[int, Said], None]
+"""Spoils what is said in a second, in place."""
+
+
+def said_at(second: int) -> Said:
+    """What the broker says of each instrument `second` seconds after the open."""
     at = OPEN + timedelta(seconds=second)
     spot = 25000.0 + 10 * math.sin(second / 30)
-    said = [
-        packet("index_full", NIFTY, {"last_price": spot, "close": 24900.0, "exchange_at": at}),
-        packet("index_full", VIX, {"last_price": 13.5, "close": 13.0, "exchange_at": at}),
-    ]
+    said: Said = {
+        NIFTY: {"last_price": spot, "close": 24900.0, "exchange_at": at},
+        VIX: {"last_price": 13.5, "close": 13.0, "exchange_at": at},
+    }
     for token in (FUTURE, *OPTIONS):
         strike, side = OPTIONS.get(token, (0.0, "FUT"))
         value = (
@@ -78,7 +85,7 @@ def packets_at(second: int) -> list[bytes]:
             - abs(spot - strike) / 4
         )
         value = round(value / 0.05) * 0.05
-        figures = {
+        said[token] = {
             "last_price": value, "last_units": 65, "average_price": value,
             "volume_units": 65 * (second + 1), "open": value, "high": value + 1,
             "low": value - 1, "close": 50.0, "oi_units": 6500 + 65 * second,
@@ -86,8 +93,18 @@ def packets_at(second: int) -> list[bytes]:
             "bid": value - 0.05, "bid_units": 130, "bid_orders": 2,
             "ask": value + 0.05, "ask_units": 65, "ask_orders": 1,
         }  # fmt: skip
-        said.append(packet("full", token, figures))
     return said
+
+
+def packets_at(second: int, change: Change | None = None) -> list[bytes]:
+    """The same as packets."""
+    said = said_at(second)
+    if change is not None:
+        change(second, said)
+    return [
+        packet("index_full" if token in (NIFTY, VIX) else "full", token, figures)
+        for token, figures in said.items()
+    ]
 
 
 def record(at: datetime, payload: bytes, kind: int = 0) -> bytes:
@@ -95,10 +112,12 @@ def record(at: datetime, payload: bytes, kind: int = 0) -> bytes:
     return record_head(received, kind, 0, payload) + payload
 
 
-def segment(minute: int, seconds: Sequence[int], late: float = 0.4) -> bytes:
+def segment(
+    minute: int, seconds: Sequence[int], late: float = 0.4, change: Change | None = None
+) -> bytes:
     """A sealed segment of frames, one a second, each arriving `late` seconds after its stamp."""
     body = b"".join(
-        record(OPEN + timedelta(seconds=s + late), frame(packets_at(s))) for s in seconds
+        record(OPEN + timedelta(seconds=s + late), frame(packets_at(s, change))) for s in seconds
     )
     return HEADER + record(OPEN + timedelta(minutes=minute), HEARTBEAT) + body
 
@@ -116,7 +135,7 @@ class Market:
 
     home: Path
     instance: dg.DagsterInstance
-    names: list[str] = field(default_factory=list)
+    day: date = DAY
 
     @property
     def settings(self) -> Settings:
@@ -124,7 +143,7 @@ class Market:
 
     @property
     def folder(self) -> Path:
-        return self.settings.spool_root / DAY.isoformat()
+        return self.settings.spool_root / self.day.isoformat()
 
     def begin(self) -> None:
         self.folder.mkdir(parents=True)
@@ -140,14 +159,14 @@ class Market:
         config = {"ops": {"minutes": {"config": {"again": again}}}}
         return job.execute_in_process(
             instance=self.instance,
-            partition_key=DAY.isoformat(),
+            partition_key=self.day.isoformat(),
             run_config=QUIET | config,
             raise_on_error=False,
         )
 
     def read(self, table: str) -> pl.DataFrame:
         with open_lake(self.settings, read_only=True) as lake:
-            return lake.read(TABLES[table], [DAY])
+            return lake.read(TABLES[table], [self.day])
 
     def everything(self) -> dict[str, pl.DataFrame]:
         return {

@@ -132,17 +132,19 @@ def test_a_hole_is_an_incident_until_it_is_filled(ended):
     }  # fmt: skip
     gaps = pl.DataFrame([dict.fromkeys(TICK_GAPS.schema) | hole], schema=TICK_GAPS.schema)
     later = NOON + timedelta(minutes=5)
-    known = follow(INCIDENTS.empty(), of_gaps(gaps, later), RECOVERIES.empty(), later)
+    known = follow(
+        INCIDENTS.empty(), of_gaps(gaps, INCIDENTS.empty(), later), RECOVERIES.empty(), later
+    )
     (incident,) = known.to_dicts()
     assert (incident["cause"], incident["action"]) == ("feed_cut", "candles")
     assert incident["opened_at"] == start
     assert incident["found_before"] == (420.0 if ended else None)
     assert "497 instruments: connection_lost: cut" in incident["evidence"]
-    assert of_gaps(gaps, NOON + MINUTE).height == (0 if ended else 1)
+    assert of_gaps(gaps, INCIDENTS.empty(), NOON + MINUTE).height == (0 if ended else 1)
     assert len(due(known, RECOVERIES.empty(), later)) == (1 if ended else 0)
     filled = gaps.with_columns(ended_at=pl.lit(NOON).cast(gaps.schema["ended_at"]))
     for unfilled, status in ((1, "open"), (0, "closed")):
-        judged = of_gaps(filled.with_columns(unfilled_minutes=pl.lit(unfilled)), later)
+        judged = of_gaps(filled.with_columns(unfilled_minutes=pl.lit(unfilled)), known, later)
         assert follow(known, judged, RECOVERIES.empty(), later)["status"].item() == status
 
 

@@ -144,7 +144,11 @@ def live() -> Inputs:
             ],
         ),
         "raw.tick_segments": _frame(
-            "raw.tick_segments", [row | zeros | more for row in counts.to_dicts()]
+            "raw.tick_segments",
+            [
+                row | zeros | more | {"source_sha256": f"{n:064x}"}
+                for n, row in enumerate(counts.to_dicts())
+            ],
         ),
         "raw.ticks": ticks,
         "quality.tick_gaps": _frame("quality.tick_gaps", [gap]),
@@ -207,6 +211,11 @@ DAMAGES: dict[str, Damage] = {
     f"{SEGMENTS}.packets_known": put(col("segment") == "092000-a", unknown_packets=1),
     f"{SEGMENTS}.frames_whole": put(col("segment") == "092000-a", broken_frames=1),
     f"{TICKS}.segments_complete": drop(col("sequence") == 5),
+    f"{TICKS}.prices_not_negative": put(col("sequence") == 5, last_price=-1.0),
+    f"{TICKS}.packets_differ": lambda frame: pl.concat(
+        [frame, frame.filter(LATER).with_columns(sequence=col("sequence") + 100_000)]
+    ),
+    f"{SEGMENTS}.segments_differ": put(source_sha256=pl.lit(SHA)),
     f"{TICKS}.stamps_near_arrival": put(LATER, exchange_at=col("exchange_at") - timedelta(hours=1)),
     f"{TICKS}.clock_in_step": put(received_at=col("received_at") - timedelta(seconds=8)),
     f"{TICKS}.inside_one_session": put(

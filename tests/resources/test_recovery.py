@@ -19,7 +19,8 @@ from resources.kept_archive import lay_out_kept_files
 from resources.lake import Lake, LakeLocation, Slice
 from resources.lake_files import keep_raw
 from resources.nse import Archive
-from resources.recovery import Found, recover
+from resources.recovery import recover
+from resources.recovery_findings import Found
 from resources.settings_files import NseSettings
 from resources.spool_segments import HEADER, record_head
 
