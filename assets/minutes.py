@@ -33,7 +33,7 @@ from assets.partitions import dates_of
 from assets.quality import Attempt, record_now, results_of
 from optrade.quality import Inputs
 from optrade.quality.causes import cause_of
-from optrade.quality.incidents import ACCEPTED
+from optrade.quality.incidents import ACCEPTED, of_partitions
 from optrade.tables import Table
 from optrade.tables.analytics import (
     CHAIN_METRICS_MINUTE,
@@ -280,10 +280,17 @@ def _without(frame: pl.DataFrame, minutes: Collection[datetime]) -> pl.DataFrame
 
 
 def _outputs(context: dg.AssetExecutionContext, done: Done) -> Iterator[Any]:
+    healing = Attempt.of_run(context.run) is not None
     for table in done.chosen:
         name = table.full_name
         report_refusals(context, table, done.refused_of(table))
-        if result := done.results.get(name):
+        result = done.results.get(name)
+        if result is None and healing and name not in done.refused:
+            # A run that was killed left it failed; that nothing had to be stored is said, too.
+            count = f"SELECT count(*) FROM {name} WHERE trade_date = ?"
+            rows = context.resources.lake.lake.sql(count, [done.day]).item()
+            result = SliceResult(rows, None, changed=False)
+        if result is not None:
             yield dg.Output(
                 Committed(table, {done.day: result}, {done.day: done.notes.get(name, {})}),
                 output_name=_key(table).to_python_identifier(),
@@ -318,6 +325,8 @@ def _verdicts(context: dg.AssetExecutionContext, done: Done) -> Iterator[CheckEv
         known = pl.col("table_name").is_in(list(done.refused)) & (pl.col("rule") == ACCEPTED)
         judged = [row for row in judged if row["rule"] == ACCEPTED and not row["passed"]]
         judged += whole.filter(~known).to_dicts()
-    record_now(context, judged, ends_later=False)
+    made = done.results if done.refused else [table.full_name for table in done.chosen]
+    more = of_partitions(done.day, made=made)
+    record_now(context, judged, ends_later=False, more=more)
     if done.refused:
         raise dg.Failure(description="\n".join(r.text for r in done.refused.values()))

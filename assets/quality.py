@@ -22,7 +22,7 @@ from assets import labels
 from assets.building import Graph, Refusal, asset_spec_arguments
 from assets.partitions import dates_of
 from optrade.quality.causes import cause_of
-from optrade.quality.incidents import ACCEPTED, follow, of_checks, of_gaps
+from optrade.quality.incidents import ACCEPTED, follow, of_checks, of_gaps, of_partitions
 from optrade.quality.rules import Rule
 from optrade.tables import Table
 from optrade.tables.quality import CHECK_RESULTS, INCIDENTS, RECORD, RECOVERIES, TICK_GAPS
@@ -247,8 +247,19 @@ def build_record(graph: Graph) -> dg.AssetsDefinition:
     def step(context: dg.AssetExecutionContext) -> Iterator[dg.Output[Committed]]:
         results = context.resources.verdicts.take()
         days = dates_of(context.partition_keys)
+        stored_now = results.filter(rule=ACCEPTED, passed=True)
+        made = [
+            of_partitions(day, made=rows["table_name"].unique())
+            for (day,), rows in stored_now.partition_by("trade_date", as_dict=True).items()
+            if isinstance(day, date)
+        ]
         commit = record(
-            context.resources.lake, results, days, context.run.run_id, Attempt.of_run(context.run)
+            context.resources.lake,
+            results,
+            days,
+            context.run.run_id,
+            Attempt.of_run(context.run),
+            pl.concat(made) if made else None,
         )
         lake: LakeResource = context.resources.lake
         nothing = SliceResult(0, None, changed=False)  # No incident is worth saying, too.
@@ -269,6 +280,7 @@ def record_now(
     rows: Sequence[dict[str, Any]],
     *,
     ends_later: bool,
+    more: pl.DataFrame | None = None,
 ) -> None:
     """Keep what a check judged for the step that ends the run; record it now where none does."""
     if ends_later:
@@ -277,7 +289,7 @@ def record_now(
     results = CHECK_RESULTS.conform(pl.DataFrame(rows, schema=CHECK_RESULTS.schema))
     days = dates_of(context.partition_keys)
     lake: LakeResource = context.resources.lake
-    commit = record(lake, results, days, context.run.run_id, Attempt.of_run(context.run))
+    commit = record(lake, results, days, context.run.run_id, Attempt.of_run(context.run), more)
     step = context.op_execution_context
     for event in news(lake, commit):
         step.log_event(event)

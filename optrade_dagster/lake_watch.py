@@ -68,31 +68,25 @@ def judged(findings: Sequence[Finding], standing: pl.DataFrame) -> pl.DataFrame:
 
 
 def _row(path: str, finding: Finding | None) -> dict[str, Any]:
-    table, cause = _belongs(path)
     found = _DATE.search(path)
     told = f"{path}: {finding.found}; {finding.done}. {_REMEDY}" if finding else f"{path} is well"
     return dict.fromkeys(JUDGED) | {
         "trade_date": date.fromisoformat(found[0]) if found else datetime.now(_INDIA).date(),
-        "table_name": table,
+        "table_name": _table_of(path),
         "subject": f"{_SUBJECT}{path}",
         "well": finding is None,
         "severity": "ERROR",
-        "cause": cause,
+        "cause": "lake_damaged",
         "evidence": told,
         "found": float(finding is not None),
     }
 
 
-def _belongs(path: str) -> tuple[str, str]:
-    """The table a file is of, and the class of cause of its damage."""
+def _table_of(path: str) -> str:
+    """The table a file is of, or the one that speaks of it."""
     if path.startswith(f"{DATA}/"):
-        return ".".join(path.removeprefix(f"{DATA}/").split("/")[:2]), "lake_damaged"
-    kept = path.startswith("lake/files/")
-    return (
-        (SOURCE_FILES.full_name, "file_damaged")
-        if kept
-        else (TICK_SEGMENTS.full_name, "lake_damaged")
-    )
+        return ".".join(path.removeprefix(f"{DATA}/").split("/")[:2])
+    return (SOURCE_FILES if path.startswith("lake/files/") else TICK_SEGMENTS).full_name
 
 
 def lake_intact(settings: Settings) -> dg.AssetChecksDefinition:

@@ -14,7 +14,7 @@ from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from assets.building import Graph
 from assets.quality import record
-from optrade.quality.incidents import JUDGED, PARTITION
+from optrade.quality.incidents import JUDGED, PARTITION, of_partitions
 from optrade.tables import IST, TABLES, Table
 from optrade.tables.quality import CHECK_RESULTS, INCIDENTS, RECORD
 from optrade_dagster.jobs import FAILED_PARTITIONS, LAKE_INTACT
@@ -44,25 +44,16 @@ def failed_partitions(
 
 def judged(failed: Mapping[str, Sequence[str]], incidents: pl.DataFrame) -> pl.DataFrame:
     """Failed partitions, and those of standing incidents that are no longer: frame[JUDGED]."""
-    now_failed = {(day, name) for name, days in failed.items() for day in days}
+    now_failed = {(date.fromisoformat(day), name) for name, days in failed.items() for day in days}
     stood = incidents.filter(pl.col("subject") == PARTITION, pl.col("status") != "closed")
-    known = {(str(day), name) for day, name in stood.select("trade_date", "table_name").iter_rows()}
-    rows = [_row(day, name, well=False) for day, name in sorted(now_failed)]
-    rows += [_row(day, name, well=True) for day, name in sorted(known - now_failed)]
-    return pl.DataFrame(rows, schema=JUDGED)
-
-
-def _row(day: str, name: str, *, well: bool) -> dict[str, Any]:
-    return dict.fromkeys(JUDGED) | {
-        "trade_date": date.fromisoformat(day),
-        "table_name": name,
-        "subject": PARTITION,
-        "well": well,
-        "severity": "ERROR",
-        "cause": "run_failed",
-        "evidence": f"the last run of {day} failed before it made {name}",
-        "found": 0.0 if well else 1.0,
-    }
+    known = set(stood.select("trade_date", "table_name").iter_rows())
+    return pl.concat(
+        [
+            pl.DataFrame(schema=JUDGED),
+            *(of_partitions(day, failed=[name]) for day, name in sorted(now_failed)),
+            *(of_partitions(day, made=[name]) for day, name in sorted(known - now_failed)),
+        ]
+    )
 
 
 def no_partition_left_failed(graph: Graph) -> dg.AssetChecksDefinition:

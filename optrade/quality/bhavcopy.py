@@ -55,6 +55,15 @@ def _absent(inputs: Inputs) -> pl.DataFrame:
     return missing(inputs.frame(TABLE), _expected(inputs), words("no {}", "underlying"))
 
 
+def _unpriced(inputs: Inputs) -> pl.DataFrame:
+    """The old format has no price of the underlying at all."""
+    price = pl.col("underlying_price")
+    stated = _main(inputs).filter(price.is_not_null().any().over(DAY))
+    listed = stated.group_by(DAY, "underlying").agg(price.min()).sort(DAY, "underlying")
+    wrong = (price.is_null() | (price <= 0)).fill_null(value=True)
+    return counted(listed, wrong, words("{} at {}", "underlying", "underlying_price"))
+
+
 def _few_expiries(inputs: Inputs) -> pl.DataFrame:
     option = pl.col("instrument_type") != "FUT"
     listed = (
@@ -164,6 +173,18 @@ RULES: tuple[Rule, ...] = (
         threshold=0,
         unit="indices missing",
         measure=_absent,
+    ),
+    Rule(
+        name="underlying_priced",
+        table=TABLE,
+        severity="ERROR",
+        blocking=False,
+        description="A file that states the price of underlyings states one above 0 for each main "
+        "index. The chain takes the index's own close where it does not.",
+        remedy=remedies.REFETCH,
+        threshold=0,
+        unit="indices without a price",
+        measure=_unpriced,
     ),
     Rule(
         name="expiries_listed",

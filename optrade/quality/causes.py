@@ -193,7 +193,7 @@ CAUSES: Final = {
         ),
         Cause(
             "lake_damaged",
-            "A file of the lake is gone, or its bytes changed on this disk.",
+            "A file of the lake or the spool is gone, or its bytes changed on this disk.",
             "`optrade recover --from BACKUP` puts it back. Look at the disk's health.",
             component="storage",
         ),

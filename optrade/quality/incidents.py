@@ -11,7 +11,8 @@ leaves its incident as it is: silence is not health.
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime, timedelta
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 import polars as pl
@@ -49,8 +50,7 @@ def of_checks(results: pl.DataFrame) -> pl.DataFrame:
 
     `results`: rows of `quality.check_results`. What judges nothing is passed over: a rule without
     a verdict, and some minutes that pass, which do not speak for the rest of their day. Returns
-    frame[JUDGED]. A
-    date whose rows were accepted is also a partition that is not left failed.
+    frame[JUDGED].
     """
     rule = ["trade_date", "table_name", "rule"]
     some_pass = pl.col("passed") & pl.col("scope").is_not_null()
@@ -60,23 +60,43 @@ def of_checks(results: pl.DataFrame) -> pl.DataFrame:
         .unique(rule, keep="last", maintain_order=True)
     )
     told = pl.concat_str("detail", "sample", separator=": ", ignore_nulls=True)
-    made = newest.filter(rule=ACCEPTED, passed=True).with_columns(rule=pl.lit(PARTITION))
-    return (
-        pl.concat([newest, made])
-        .select(
-            "trade_date",
-            "table_name",
-            subject="rule",
-            well="passed",
-            severity="severity",
-            cause="cause",
-            evidence=told,
-            instruments=pl.lit(None, pl.String()),
-            found="found",
-            since=pl.lit(None, TIMESTAMP),
-        )
-        .select(pl.col(name).cast(dtype) for name, dtype in JUDGED.items())
-    )
+    return newest.select(
+        "trade_date",
+        "table_name",
+        subject="rule",
+        well="passed",
+        severity="severity",
+        cause="cause",
+        evidence=told,
+        instruments=pl.lit(None, pl.String()),
+        found="found",
+        since=pl.lit(None, TIMESTAMP),
+    ).select(pl.col(name).cast(dtype) for name, dtype in JUDGED.items())
+
+
+def of_partitions(
+    day: date, *, made: Iterable[str] = (), failed: Iterable[str] = ()
+) -> pl.DataFrame:
+    """Judgements of a date of tables (full names) that a run has `made`, or left `failed`.
+
+    Returns frame[JUDGED].
+    """
+    rows = [
+        dict.fromkeys(JUDGED)
+        | {
+            "trade_date": day,
+            "table_name": name,
+            "subject": PARTITION,
+            "well": well,
+            "severity": "ERROR",
+            "cause": "run_failed",
+            "evidence": f"the last run of {day} failed before it made {name}",
+            "found": 0.0 if well else 1.0,
+        }
+        for well, names in ((True, made), (False, failed))
+        for name in names
+    ]
+    return pl.DataFrame(rows, schema=JUDGED)
 
 
 def of_gaps(gaps: pl.DataFrame, known: pl.DataFrame, now: datetime) -> pl.DataFrame:
@@ -88,7 +108,7 @@ def of_gaps(gaps: pl.DataFrame, known: pl.DataFrame, now: datetime) -> pl.DataFr
     `found` is the hole's length in seconds.
     """
     told_now = pl.col("subject").is_in(gaps["gap"].implode())
-    of_holes = pl.col("table_name") == TICK_GAPS.full_name
+    of_holes = pl.col("cause").is_in(sorted(set(OF_GAP.values())))
     over = known.filter(of_holes, pl.col("status") != "closed", ~told_now).select(
         "trade_date", "table_name", "subject", "severity", "cause", "evidence", "instruments",
         well=True, found=0.0, since="opened_at",

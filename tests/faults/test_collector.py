@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -64,8 +65,15 @@ Desk(Path(home), clock, SimpleNamespace(port=port), seal_seconds=60)._run()
 """
 
 
+@dataclass
 class Plain(Broker):
-    """Every candle is the same."""
+    """Every candle is the same, and there is none after `until`."""
+
+    until: datetime = OPENS
+
+    def day_candles(self, token: int, start: datetime, end: datetime) -> tuple[pl.DataFrame, bytes]:
+        candles, content = super().day_candles(token, start, end)
+        return candles.filter(pl.col("at") < self.until), content
 
     def _bars(self, token: int, minute: int) -> tuple[float, float, float, float, int, int]:
         return 100.0, 101.0, 99.0, 100.0, 65, 650
@@ -162,8 +170,10 @@ def test_each_hole_is_an_incident_of_its_cause_and_healed_from_candles(day: Mark
     assert before["token_expired"]["component"] == "broker_session"
     assert before["spool_failed"]["component"] == "storage"
     assert "no space left on the device" in before["spool_failed"]["evidence"]
+    heard = day.read("raw.ticks")["received_at"].max()
+    assert isinstance(heard, datetime)
     (request,) = look(day.settings, day.instance, SOON)
-    assert carry_out(day, request, Plain()).success
+    assert carry_out(day, request, Plain(until=heard)).success
     after = holes(day)
     for name, (gap, *_) in HOLES.items():
         assert after[gap]["status"] == "closed", name

@@ -234,7 +234,7 @@ def test_what_is_odd_is_kept_out_of_what_is_computed(spoilt: Market) -> None:
     assert at(spoilt, BACK)["volume_minute_units"] == 0
     assert [at(spoilt, WILD, token)["ticks"] for token in (CALL, PUT)] == [0, 0]
     for minute in (TWICE, COPIED):
-        row, other = at(spoilt, minute), at(spoilt, 0)
+        row, other = at(spoilt, minute, max(OPTIONS)), at(spoilt, 0)
         assert (row["ticks"], other["ticks"]) == (120, 60)
         assert row["volume_minute_units"] == 65 * 60
         assert row["twap_seconds"] == 60

@@ -34,16 +34,16 @@ GREEKS, CHAIN = "analytics.greeks_minute", "snapshots.chain_minute"
 METRICS = "analytics.chain_metrics_minute"
 STEP = "quality__incidents_lake_intact"
 HARMED = {
-    "data_file_deleted": ("lake_damaged", "a Parquet file of the lake is deleted"),
-    "data_file_flipped": ("lake_damaged", "a byte of a Parquet file is flipped"),
-    "segment_gone_later": ("lake_damaged", "a segment is deleted after it was read"),
-    "segment_flipped_later": ("lake_damaged", "a byte of a segment is flipped after it was read"),
-    "raw_file_deleted": ("file_damaged", "a kept file of the exchange is deleted"),
+    "data_file_deleted": "a Parquet file of the lake is deleted",
+    "data_file_flipped": "a byte of a Parquet file is flipped",
+    "segment_gone_later": "a segment is deleted after it was read",
+    "segment_flipped_later": "a byte of a segment is flipped after it was read",
+    "raw_file_deleted": "a kept file of the exchange is deleted",
 }
 FAULTS = (
     *(
-        Fault(name, FAMILY, planted, CHECK, cause, "labelled", MENDED)
-        for name, (cause, planted) in HARMED.items()
+        Fault(name, FAMILY, planted, CHECK, "lake_damaged", "labelled", MENDED)
+        for name, planted in HARMED.items()
     ),
     Fault(
         "catalog_flipped",
@@ -159,13 +159,12 @@ def test_each_is_an_incident_with_its_path_and_what_was_expected(damaged, name: 
     assert not told.passed
     assert path in (told.description or "")
     incident = by_file(home)[path]
-    assert (incident["cause"], incident["status"]) == (HARMED[name][0], "open")
+    assert (incident["cause"], incident["status"]) == ("lake_damaged", "open")
     assert incident["trade_date"] == DAY
     gone = "deleted" in name or "gone" in name
     assert ("it is not there" if gone else "expected") in incident["evidence"]
     assert "optrade recover" in incident["evidence"]
-    component = "exchange_files" if name == "raw_file_deleted" else "storage"
-    assert incident["component"] == component
+    assert incident["component"] == "storage"
 
 
 def by_file(home: Path) -> dict[str, Row]:

@@ -134,7 +134,8 @@ class Watch:
 
     def read(self, table: Table, *_: object, **__: object) -> pl.DataFrame:
         """What the lake holds of the day."""
-        return self.holes if table is TICK_GAPS else pl.DataFrame({"segment": self.held})
+        rows = pl.DataFrame({"segment": self.held, "frames": 60, "last_received_at": None})
+        return self.holes if table is TICK_GAPS else rows
 
     def journal(self) -> list[dict[str, Any]]:
         """A journal whose collector came late, as entries."""

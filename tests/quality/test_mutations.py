@@ -96,6 +96,7 @@ DAMAGES: dict[str, tuple[str, Damage]] = {
     ),
     f"{FILES}.not_turned_away": (FILES, put(col("kind") == "fii_stats", status="blocked")),
     f"{BHAV}.main_underlyings": (BHAV, drop(col("underlying") == "FINNIFTY")),
+    f"{BHAV}.underlying_priced": (BHAV, put(NIFTY, underlying_price=0.0)),
     f"{BHAV}.expiries_listed": (BHAV, drop(NIFTY & (col("expiry") > date(2026, 7, 28)))),
     f"{BHAV}.prices_ordered": (BHAV, put(NEAR & TRADED, high=col("close") - 0.05)),
     f"{BHAV}.untraded_rows_blank": (BHAV, put(~TRADED, open=5.0)),

@@ -14,8 +14,9 @@ from optrade.tables import quality, raw_live
 RED = {("raw.fo_bhavcopy.expiry_steady", date(2025, 1, 2))}
 """All of BANKNIFTY, FINNIFTY and MIDCPNIFTY was re-dated that night."""
 LIVE = {table.full_name for table in (*raw_live.TABLES, *quality.TABLES)}
+LIVE |= {"raw.candles", "quality.reconciliation"}
 CLOSE_RULES = [r for r in RULES if r.table not in LIVE and not r.table.endswith("_minute")]
-"""No real day of ticks is held."""
+"""No real day of ticks or candles is held."""
 OLD = {date(2015, 11, 6), date(2015, 11, 18), date(2020, 1, 1)}
 
 
