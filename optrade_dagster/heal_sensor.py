@@ -69,7 +69,7 @@ def incidents_healed(
         lake: LakeResource = context.resources.lake
         if not lake.exists():
             return dg.SensorResult(skip_reason="there is no lake yet")
-        requests: dict[str, dg.RunRequest] = {}
+        requests: list[dg.RunRequest] = []
         noted: list[dg.AssetMaterialization] = []
         incidents, recoveries = _standing(lake, clock())
         recorded = set(recoveries["run_id"])
@@ -77,16 +77,15 @@ def incidents_healed(
             if one.action == "candles" and clock() < session_hours(graph.calendar, one.day)[1]:
                 continue
             runs = context.instance.get_runs(dg.RunsFilter(tags={HEAL_TAG: one.name}))
-            if one.name in requests or any(run.status in _UNFINISHED for run in runs):
+            if any(run.status in _UNFINISHED for run in runs):
                 continue
             if broken := [run for run in runs if _unrecorded(run, one, recorded)]:
                 noted += news(lake, _note_breakdown(lake, broken[0]))
                 continue
-            requests[one.name] = _request(settings, one)
+            last = runs[0].run_id if runs else "none"  # The newest comes first.
+            requests.append(_request(settings, one, last))
         reason = None if requests else "no attempt is due"
-        return dg.SensorResult(
-            run_requests=list(requests.values()), skip_reason=reason, asset_events=noted
-        )
+        return dg.SensorResult(run_requests=requests, skip_reason=reason, asset_events=noted)
 
     return sensor
 
@@ -128,7 +127,7 @@ def _note_breakdown(lake: LakeResource, run: dg.DagsterRun) -> CommitResult:
     )
 
 
-def _request(settings: Settings, one: Due) -> dg.RunRequest:
+def _request(settings: Settings, one: Due, after: str) -> dg.RunRequest:
     day = one.day.isoformat()
     tried = {"recompute": "the tables it is made of", "replay": "its segments", "candles": "broker"}
     config: dict[str, object] = {}
@@ -141,7 +140,7 @@ def _request(settings: Settings, one: Due) -> dg.RunRequest:
     lane = MINUTE_LANE if one.lane == "minute" else CLOSE_LANE
     return dg.RunRequest(
         job_name=HEAL_MINUTES if one.action == "candles" else lane,
-        run_key=f"{one.name} {one.attempt} {one.incidents[0]}",
+        run_key=f"{one.name} after {after}",
         partition_key=day,
         run_config=config,
         tags={

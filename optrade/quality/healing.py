@@ -49,9 +49,9 @@ def due(incidents: pl.DataFrame, recoveries: pl.DataFrame, now: datetime) -> lis
     - `incidents`: rows of `quality.incidents`; only automatic ones that are open count
     - `recoveries`: rows of `quality.recoveries` of the same dates
 
-    What belongs to one day, action and lane and was tried equally often is tried by one run; of
-    one name those tried least come first. Never more than `MOST_ATTEMPTS` of each incident. A
-    hole that is still open (its length is not known) is not filled yet.
+    What belongs to one day, action and lane is tried by one run; its number is that of the
+    incident tried least. Never more than `MOST_ATTEMPTS` of each incident. A hole that is still
+    open (its length is not known) is not filled yet.
     """
     last = recoveries.group_by("incident_id").agg(pl.col("ended_at").max())
     waiting = incidents.filter(
@@ -60,14 +60,16 @@ def due(incidents: pl.DataFrame, recoveries: pl.DataFrame, now: datetime) -> lis
         pl.col("attempts") < MOST_ATTEMPTS,
         (pl.col("action") != "candles") | pl.col("found_before").is_not_null(),
     ).join(last, on="incident_id", how="left")
-    groups: dict[tuple[date, str, str, int], list[str]] = {}
+    groups: dict[tuple[date, str, str], list[tuple[int, str]]] = {}
     for row in waiting.iter_rows(named=True):
         since = row["ended_at"] or row["opened_at"]
         if now >= since + WAITS[row["attempts"]]:
-            lane, attempt = lane_of(row["table_name"]), row["attempts"] + 1
-            at = (row["trade_date"], row["action"], lane, attempt)
-            groups.setdefault(at, []).append(row["incident_id"])
-    return [Due(*at, incidents=tuple(sorted(names))) for at, names in sorted(groups.items())]
+            at = (row["trade_date"], row["action"], lane_of(row["table_name"]))
+            groups.setdefault(at, []).append((row["attempts"], row["incident_id"]))
+    return [
+        Due(*at, attempt=min(n for n, _ in found) + 1, incidents=tuple(sorted(i for _, i in found)))
+        for at, found in sorted(groups.items())
+    ]
 
 
 def source_of(attempt: int, sources: Sequence[str]) -> str:

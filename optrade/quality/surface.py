@@ -77,9 +77,10 @@ def _rules(grain: str, moment: tuple[str, ...]) -> tuple[Rule, ...]:
             severity="WARN",
             blocking=False,
             description="A slice of an expiry three days ahead or more misses its quotes by at "
-            "most 3 volatility points in the mean square (0.2 in the median of 228 real slices).",
+            "most 4 volatility points in the mean square (0.2 in the median of 228 "
+            "real slices, 3.1 in the worst of 20 simulated days).",
             remedy=remedies.LOOK,
-            threshold=0.03,
+            threshold=0.04,
             unit="volatility, at most",
             measure=partial(_far_off, table=table),
         ),

@@ -110,7 +110,8 @@ def test_a_cut_is_an_incident_and_healed_from_candles(cut: Market, attempts) -> 
         DAY,
     )
     assert (found["status"], found["handling"], found["found_before"]) == ("open", "automatic", 420)
-    assert found["evidence"] == "09:17:00 to 09:24:00, 9 instruments: connection_lost: planted"
+    told = "09:17:00 to 09:24:00, 9 instruments: connection_lost: planted"
+    assert found["evidence"] == f"{told}; instrument-minutes filled 0, not filled 63"
     assert (healed["status"], healed["incident_id"]) == ("closed", found["incident_id"])
     assert recoveries(cut.settings, healed)[-1] == (2, "candles", "healed")
     (gap,) = cut.read(GAPS).filter(gap=CUT).to_dicts()

@@ -201,7 +201,7 @@ DAMAGES: dict[str, Damage] = {
     f"{SURFACE}.covers_chain": drop(FIFTH & (col("expiry") == EXPIRIES[0])),
     f"{SURFACE}.nulls_explained": put(FIFTH, reason="few_quotes"),
     f"{SURFACE}.without_arbitrage": put(FIFTH, butterfly_violations=3, calendar_violations=0),
-    f"{SURFACE}.near_its_quotes": put(FIFTH, rmse=0.04),
+    f"{SURFACE}.near_its_quotes": put(FIFTH, rmse=0.05),
     f"{POINTS}.nulls_explained": put(FIFTH, reason=None, risk_reversal_25=None),
     f"{EXPOSURE}.covers_chain": drop(FIFTH & (col("assumption") == "participants")),
     f"{EXPOSURE}.adds_up": put(FIFTH, exposure_rupees=col("exposure_rupees") * 1.01 + 1),

@@ -84,7 +84,7 @@ DAMAGES: dict[str, tuple[str, Damage]] = {
     f"{SURFACE}.covers_chain": (SURFACE, drop(col("expiry") == col("expiry").min())),
     f"{SURFACE}.nulls_explained": (SURFACE, put(reason="few_quotes")),
     f"{SURFACE}.without_arbitrage": (SURFACE, put(butterfly_violations=3, calendar_violations=0)),
-    f"{SURFACE}.near_its_quotes": (SURFACE, put(rmse=0.04)),
+    f"{SURFACE}.near_its_quotes": (SURFACE, put(rmse=0.05)),
     f"{POINTS}.nulls_explained": (POINTS, put(reason=None, risk_reversal_25=None)),
     f"{EXPOSURE}.covers_chain": (EXPOSURE, drop(col("assumption") == "calls_short")),
     f"{EXPOSURE}.adds_up": (EXPOSURE, put(exposure_rupees=col("exposure_rupees") * 1.01 + 1)),
