@@ -23,6 +23,7 @@ from resources.logs import get_logger
 
 OWNER = "team:optrade"
 KITE_SESSION = dg.AssetKey(["raw", "kite_session"])
+HEALTH = dg.AssetKey(["quality", "health"])
 """The broker's session: what asking the broker depends on."""
 CONTRACT = "contract"
 """The check every table has: the rules that guard the commit."""

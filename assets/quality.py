@@ -19,7 +19,7 @@ import polars as pl
 from pydantic import PrivateAttr
 
 from assets import labels
-from assets.building import Graph, Refusal, asset_spec_arguments
+from assets.building import HEALTH, OWNER, Graph, Refusal, asset_spec_arguments
 from assets.partitions import dates_of
 from optrade.quality.causes import cause_of
 from optrade.quality.incidents import ACCEPTED, follow, of_checks, of_gaps, of_partitions
@@ -37,6 +37,19 @@ LAST = {"dagster/priority": "-100"}
 HEALS_TAG, ATTEMPT_TAG = "optrade/heals", "optrade/attempt"
 ACTION_TAG, TRIED_TAG = "optrade/action", "optrade/tried-with"
 Verdict = Mapping[str, Any]
+
+
+def health(graph: Graph) -> dg.AssetSpec:
+    """What no run makes: it carries the checks that look at more than a run's dates."""
+    return dg.AssetSpec(
+        HEALTH,
+        group_name="quality",
+        description="The market's home as a whole. Its checks look at every date of every table, "
+        "at the files that hold them, and at the session that is going on; what they find is in "
+        "`quality/incidents`.",
+        owners=[OWNER],
+        kinds=graph.kinds - {"polars", "duckdb"} | {"python"},
+    )
 
 
 @dataclass(frozen=True)

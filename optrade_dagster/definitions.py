@@ -24,7 +24,7 @@ from assets.minute_work import Maths
 from assets.minutes import build_minutes, kite_session
 from assets.partitions import horizon, trading_days
 from assets.premium import build_overlay
-from assets.quality import Verdicts, build_record
+from assets.quality import Verdicts, build_record, health
 from assets.raw import FILE_TABLES, build_raw
 from assets.reconciliation import build_reconciliation
 from optrade.calendar import TradingCalendar, load_calendar
@@ -35,10 +35,10 @@ from optrade.tables.raw import SOURCE_FILES
 from optrade.tables.reconciliation import RECONCILIATION
 from optrade_dagster.archive import archive_job, archive_schedule
 from optrade_dagster.freshness_watch import session_on_time, session_watched
-from optrade_dagster.heal import MarketBroker
 from optrade_dagster.heal_sensor import incidents_healed
 from optrade_dagster.jobs import close_lane, day_closed, heal_minutes, logs_packed, minute_lane
 from optrade_dagster.lake_watch import lake_intact
+from optrade_dagster.market_broker import MarketBroker
 from optrade_dagster.minute_sensor import minute_day_ended, tick_segments_sealed
 from optrade_dagster.notice_sensor import incidents_told
 from optrade_dagster.partitions_watch import no_partition_left_failed, partitions_watched
@@ -166,6 +166,7 @@ def _build_defs(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg
             build_candles(graph),
             build_record(graph),
             kite_session(graph),
+            health(graph),
         ],
         asset_checks=[
             *(build_checks(graph, table) for table in tables),

@@ -104,7 +104,7 @@ def session_watched(settings: Settings) -> dg.SensorDefinition:
 
 
 def session_on_time(settings: Settings) -> dg.AssetChecksDefinition:
-    """The check that the sensor evaluates, on `quality/incidents`; it can be run by hand too."""
+    """The check that the sensor evaluates, on `quality/health`; it can be run by hand too."""
 
     @dg.asset_check(
         asset=ON_TIME.asset_key,

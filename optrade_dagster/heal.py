@@ -1,49 +1,26 @@
 """A day's holes filled from the broker's candles: the course of `optrade heal`.
 
-Belongs here: whose broker and clock are asked, running the job, what is printed. Does not belong
-here: what is missing and how it is filled (see `assets.candles`).
+Belongs here: running the job, what is printed. Does not belong here: whose broker is asked (see
+`market_broker`), what is missing and how it is filled (see `assets.candles`).
 """
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from datetime import date, datetime
+from datetime import date
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
 from optrade.tables.quality import TICK_GAPS
+from optrade_dagster.definitions import build_defs
 from optrade_dagster.home import open_instance, open_lake
 from optrade_dagster.jobs import HEAL_MINUTES
 from optrade_dagster.lane_runs import DAY_TAG
-from resources.clock import Clock, SystemClock, read_clock
-from resources.kite.candles import CandleBroker
 from resources.logs import trace_tags
 from resources.recordings import RecordedDay
 from resources.settings import Settings
-
-
-class MarketBroker:
-    """The broker of a market, entered when something is to be asked."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    def enter(self) -> CandleBroker:
-        """The broker with a session it accepts. Raises `TokenExpired` or another `BrokerError`."""
-        from optrade_dagster.collect import enter  # noqa: PLC0415 (Twisted loads slowly)
-
-        return enter(self._settings, self._clock())
-
-    def now(self) -> datetime:
-        """The market's time."""
-        return self._clock().now()
-
-    def _clock(self) -> Clock:
-        if self._settings.market == "real":
-            return SystemClock()
-        return read_clock(self._settings.clock_file)
 
 
 def heal_day(settings: Settings, console: Console, day: date) -> bool:
@@ -52,8 +29,6 @@ def heal_day(settings: Settings, console: Console, day: date) -> bool:
     What stays missing is told, and is no failure: the broker may know no more. Raises
     `ValueError` when nothing was collected on that day.
     """
-    from optrade_dagster.definitions import build_defs  # noqa: PLC0415 (it knows us)
-
     recorded = RecordedDay(settings.market_home, settings.spool_root / day.isoformat(), day)
     if not recorded.journal():
         raise ValueError(

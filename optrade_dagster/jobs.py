@@ -11,12 +11,12 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
 
-from assets.building import Graph
+from assets.building import HEALTH, Graph
 from assets.minute_day import judge_day
 from assets.minutes import MINUTE_TABLES
 from assets.quality import news, record
 from optrade.tables.candles import CANDLES
-from optrade.tables.quality import CHECK_RESULTS, INCIDENTS
+from optrade.tables.quality import CHECK_RESULTS
 from resources.lake_io import LakeResource
 from resources.lake_upkeep import compact
 from resources.logs import bound, compress_old
@@ -24,10 +24,10 @@ from resources.settings import Settings
 
 CLOSE_LANE, MINUTE_LANE, DAY_CLOSED = "close_lane", "minute_lane", "minute_day_closed"
 LOGS_PACKED, HEAL_MINUTES = "logs_packed", "heal_minutes"
-FAILED_PARTITIONS = dg.AssetCheckKey(dg.AssetKey(INCIDENTS.asset_path), "no_partition_left_failed")
-LAKE_INTACT = dg.AssetCheckKey(dg.AssetKey(INCIDENTS.asset_path), "lake_intact")
+FAILED_PARTITIONS = dg.AssetCheckKey(HEALTH, "no_partition_left_failed")
+LAKE_INTACT = dg.AssetCheckKey(HEALTH, "lake_intact")
 """The checks that look at all dates once a day (see `partitions_watch`, `lake_watch`)."""
-ON_TIME = dg.AssetCheckKey(dg.AssetKey(INCIDENTS.asset_path), "session_on_time")
+ON_TIME = dg.AssetCheckKey(HEALTH, "session_on_time")
 """The check that looks at the session that is going on (see `freshness_watch`)."""
 WATCHES = (FAILED_PARTITIONS, LAKE_INTACT, ON_TIME)
 """Checks that look at more than a run's dates and are no part of a lane."""

@@ -90,7 +90,7 @@ def _table_of(path: str) -> str:
 
 
 def lake_intact(settings: Settings) -> dg.AssetChecksDefinition:
-    """The check, on `quality/incidents`: what is damaged, what should be there, what to do.
+    """The check, on `quality/health`: what is damaged, what should be there, what to do.
 
     With a damaged catalog it writes nothing: no incident can stand in a lake that can't be read.
     """

@@ -57,7 +57,7 @@ def judged(failed: Mapping[str, Sequence[str]], incidents: pl.DataFrame) -> pl.D
 
 
 def no_partition_left_failed(graph: Graph) -> dg.AssetChecksDefinition:
-    """The check, on `quality/incidents`: count, sample and what to do."""
+    """The check, on `quality/health`: count, sample and what to do."""
 
     @dg.asset_check(
         asset=FAILED_PARTITIONS.asset_key,

@@ -35,7 +35,8 @@ def _absent(inputs: Inputs) -> pl.DataFrame:
         .filter(pl.col(DAY) >= pl.col("since"))
         .drop("since")
     )
-    return missing(rows, expected, words("no {}", "index_name"))
+    valued = rows.filter(pl.col("close") > 0)
+    return missing(valued, expected, words("no {}", "index_name"))
 
 
 def _outside_range(inputs: Inputs) -> pl.DataFrame:
@@ -96,7 +97,7 @@ RULES: tuple[Rule, ...] = (
         table=TABLE,
         severity="ERROR",
         blocking=True,
-        description="India VIX and the indices with options are there: "
+        description="India VIX and the indices with options are there, above 0: "
         + ", ".join(f"{name} (from {since})" for name, since in KNOWN.items())
         + ".",
         remedy=remedies.REFETCH,

@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import shutil
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
 import resources.lake_files
+from tests.faults.planting import rewrite
 
 PAGE = b"<!DOCTYPE html><html><body>Access denied</body></html>"
-
-
-def rewrite(path, edit: Callable[[list[str]], list[str]]):
-    """Change the lines of a published text file, inside its zip where it has one."""
-    if path.suffix != ".zip":
-        lines = edit(path.read_text(encoding="utf-8").splitlines())
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return
-    with zipfile.ZipFile(path) as archive:
-        (name,) = archive.namelist()
-        lines = edit(archive.read(name).decode().splitlines())
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(name, "\n".join(lines) + "\n")
-    path.write_bytes(buffer.getvalue())
 
 
 def swapped(line: str, one: int, other: int) -> str:

@@ -1,4 +1,4 @@
-"""From a planted fault to its incident and what came of it, read off a spooled market.
+"""From a planted fault to its incident and what came of it, read off a market.
 
 Belongs here: asking the healing sensor, carrying out what it asks for, closing the day, reading
 incidents. Does not belong here: planting faults and what is expected (see the tests beside this).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import dagster as dg
 import polars as pl
@@ -54,8 +54,18 @@ def look(settings: Settings, instance: dg.DagsterInstance, later: timedelta) -> 
         return list(sensor.evaluate_tick(context).run_requests or ())
 
 
+class Patient(Protocol):
+    """A market that can be looked after: a spooled one, or an exchange's."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def instance(self) -> dg.DagsterInstance: ...
+
+
 def carry_out(
-    market: Market, request: dg.RunRequest, broker: Broker | None = None
+    market: Patient, request: dg.RunRequest, broker: Broker | None = None
 ) -> dg.ExecuteInProcessResult:
     """The run that the sensor asked for."""
     defs = build_defs(market.settings, {"broker": broker} if broker else None)
@@ -65,6 +75,7 @@ def carry_out(
         partition_key=request.partition_key,
         run_config=QUIET | (request.run_config or {}),
         tags=request.tags,
+        raise_on_error=False,
     )
 
 

@@ -17,6 +17,7 @@ from tests.faults.exchange_files import (
     PARTICIPANT_OI,
     Planter,
 )
+from tests.faults.hospital import LATER, SOON, carry_out, incidents, look, recoveries
 from tests.faults.schema import Fault
 
 CHAIN, LEDGER = "snapshots.chain_close", "participants.ledger"
@@ -82,7 +83,7 @@ FOUND: dict[str, Found] = {
     "index_of_yesterday": (
         "yesterday's index closes under today's name", ACCEPTED, "", UNREADABLE
     ),
-    "index_zero": ("the Nifty 50 at 0", "continues", "", CHANGED),
+    "index_zero": ("the Nifty 50 at 0", ACCEPTED, "", CONTRADICT),
     "index_missing": ("no Nifty 50", ACCEPTED, "", CONTRADICT),
     "vix_missing": ("no India VIX", ACCEPTED, "", CONTRADICT),
     "index_times_ten": ("an index ten times as high", ACCEPTED, "", UNREADABLE),
@@ -119,9 +120,9 @@ def _fault(name: str) -> Fault:
     family = FILES[KINDS[name]][0]
     table = table or f"raw.{KINDS[name]}"
     refused = rule == ACCEPTED
-    kept_out = "no row of that date is stored; " if refused else "the date is marked wrong; "
+    kept_out = "no row of that date is stored there; " if refused else "the date is marked wrong; "
     heals = CAUSES[cause].action == "refetch"
-    closes = "asked for again, and stored and closed when the file is right"
+    closes = "asked for again, each source in turn, until the file is right"
     return Fault(
         f"{KINDS[name]}.{name}",
         family,
@@ -181,6 +182,29 @@ def test_a_fault_becomes_its_incident_and_ends_as_told(
     left = [row for row in lane.read("quality.incidents", day) if row["status"] != "closed"]
     assert [(row["table_name"], row["subject"], row["evidence"]) for row in left] == []
     assert lane.read(table, day)
+
+
+@pytest.mark.parametrize("name", ["zip_cut", "page_for_csv", "strikes_missing"])
+def test_each_cause_that_is_asked_for_again_is_healed_by_the_next_source(
+    name: str, before: Any, exchange: Path, lanes: Any, own_exchange: Path, sessions: list[Any]
+) -> None:
+    _, rule, table, cause = FOUND[name]
+    kind, (yesterday, day) = KINDS[name], sessions[-2:]
+    nse = {"base_url": str(own_exchange), "fallback_urls": (str(exchange),)}
+    lane = lanes(own_exchange, like=before, nse=nse)
+    FILES[kind][1][name](lane.file(kind, day), lane.file(kind, yesterday))
+    lane.run(day)
+    at = table or f"raw.{kind}", rule
+    assert incidents(lane.settings, day)[at]["cause"] == cause
+    for later in (SOON, LATER):
+        (request,) = look(lane.settings, lane.instance, later)
+        carry_out(lane, request)
+    healed = incidents(lane.settings, day)[at]
+    assert healed["status"] == "closed"
+    tried = [(1, "refetch", "not_healed"), (2, "refetch", "healed")]
+    assert recoveries(lane.settings, healed) == tried
+    assert {row["status"] for row in lane.read("quality.incidents", day)} == {"closed"}
+    assert lane.read("snapshots.chain_close", day)
 
 
 def test_every_planter_is_planted() -> None:

@@ -19,7 +19,7 @@ from tests.assets.spooled_market import DAY, QUIET, Market, whole_day
 from tests.faults.hospital import SOON, Row, carry_out, incidents, look, recoveries
 from tests.faults.schema import Fault
 
-FAMILY, CHECK = "Runs", "`quality.incidents`: `no_partition_left_failed`"
+FAMILY, CHECK = "Runs", "`quality/health`: `no_partition_left_failed`"
 HEALED = "the tables of the day are made again by the same lane"
 FAULTS = (
     Fault(

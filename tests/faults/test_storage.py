@@ -28,11 +28,11 @@ from tests.faults.hospital import Row, carry_out, close_day, incidents, look, re
 from tests.faults.schema import Fault
 
 FAMILY = "Storage"
-CHECK = "`quality.incidents`: `lake_intact`"
+CHECK = "`quality/health`: `lake_intact`"
 MENDED = "the incident names file, bytes and command; closed by the look after `optrade recover`"
 GREEKS, CHAIN = "analytics.greeks_minute", "snapshots.chain_minute"
 METRICS = "analytics.chain_metrics_minute"
-STEP = "quality__incidents_lake_intact"
+STEP = "quality__health_lake_intact"
 HARMED = {
     "data_file_deleted": "a Parquet file of the lake is deleted",
     "data_file_flipped": "a byte of a Parquet file is flipped",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from optrade.calendar import IST
-from optrade_dagster.heal import MarketBroker
+from optrade_dagster.market_broker import MarketBroker
 from optrade_dagster.simulate import broker_of_past
 from resources.clock import ScaledClock, SystemClock, read_clock, write_clock
 from resources.settings import Settings
